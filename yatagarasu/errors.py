@@ -15,6 +15,7 @@
     │   ├── OriginRefused 502      our credentials, region or bucket name are wrong there
     │   └── ObjectChanged 502      another generation appeared under a download
     ├── OverloadError 503          our own bounds: too many waiters, no connection slot
+    ├── ClientGone 499             the client closed, or took no byte for `write_timeout`
     ├── WaitTimeout 504            this client waited `wait_timeout` for somebody else's fetch
     ├── StoreError                 a tier failed: a miss and a metric, never an answer
     └── InternalError 500          our own defect
@@ -24,11 +25,11 @@ and carries `context` fields for the log. The message (`str`) is for the log onl
 side once: `describe` for the log; status, code and public for the client.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class YatagarasuError(Exception):
-    """Base of all. `context` maps field name to a printable value: bucket, key, endpoint, attempt, …"""
+    """Base of all; `context` maps field names to printable values: bucket, key, endpoint, attempt."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "InternalError"
@@ -51,6 +52,14 @@ class YatagarasuError(Exception):
     def retry_after_seconds(self) -> int | None:
         """Seconds for `Retry-After`, or None for no such field."""
         return None
+
+    def for_waiter(self) -> Self:
+        """A copy of this verdict for one of many waiters, to be raised `from` the one cause (F6)."""
+        copy = self.__class__.__new__(self.__class__)
+        copy.args = self.args
+        copy.__dict__.update(self.__dict__)
+        copy.__cause__ = self
+        return copy
 
 
 def describe(error: BaseException) -> str:
@@ -184,6 +193,7 @@ class OriginStatus(OriginError):
     def __init__(self, message: str = "", /, *, status: int, retry_after: int | None = None, **context: object) -> None:
         super().__init__(message or f"origin answered {status}", status=status, **context)
         self.origin_status = status
+        self.asked_to_wait = retry_after is not None
         self._retry_after = retry_after
 
     @property
@@ -216,8 +226,14 @@ class OverloadError(YatagarasuError):
         return 1
 
 
+class ClientGone(YatagarasuError):
+    """The client closed its connection, or took no byte for `server.write_timeout`; nobody reads an answer."""
+
+    status, code, public = 499, "ClientClosedRequest", "The client closed the connection."
+
+
 class WaitTimeout(YatagarasuError):
-    """This client waited `coalescing.wait_timeout` for a fetch and had no stale entry to fall back on."""
+    """One client waited `coalescing.wait_timeout` for a fetch and had no stale entry to fall back on."""
 
     status, code, public = 504, "GatewayTimeout", "The origin did not answer in time. Please try again."
 

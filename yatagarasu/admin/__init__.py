@@ -1,0 +1,1 @@
+"""The admin listener: metrics, health, readiness; never reachable through the public one."""

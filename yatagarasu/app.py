@@ -1,0 +1,433 @@
+"""The composition root: from a Config to a running system. The only place that knows every part."""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from yatagarasu import __version__
+from yatagarasu.admin.app import AdminApp, Readiness
+from yatagarasu.admin.handler import AdminHandler
+from yatagarasu.cache.memory import MemoryTier
+from yatagarasu.cache.policy import Timing
+from yatagarasu.cache.tiers import Tiers
+from yatagarasu.config.model import BucketConfig, CacheConfig, Config
+from yatagarasu.errors import ConfigError, YatagarasuError, describe
+from yatagarasu.http.headers import Headers
+from yatagarasu.observe.access_log import AccessLog
+from yatagarasu.observe.log import Log, Scrubber
+from yatagarasu.observe.metrics import Metrics
+from yatagarasu.origin.client import Origin, S3Origin
+from yatagarasu.origin.credentials import Anonymous, AwsChain, CredentialSource, StaticCredentials
+from yatagarasu.origin.directory import DirectoryOrigin
+from yatagarasu.origin.transport import OriginTransport
+from yatagarasu.proxy.coalescer import Coalescer
+from yatagarasu.proxy.cors import Cors
+from yatagarasu.proxy.fetch import FlightSettings
+from yatagarasu.proxy.pipeline import Pipeline
+from yatagarasu.proxy.router import Route, Router
+from yatagarasu.s3.addressing import resolve_address
+from yatagarasu.s3.signing import Credentials
+from yatagarasu.server.lifecycle import Lifecycle
+from yatagarasu.server.listener import format_address, open_listeners
+from yatagarasu.server.reactor import Limits, Reactor
+
+# What a bucket check may take, connect and retries included.
+_CHECK_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class OriginCheck:
+    """What one bucket's origin said to a signed HEAD; `answer` is a sentence, `elapsed_seconds` how long it took."""
+
+    bucket: str
+    endpoint: str
+    ok: bool
+    answer: str
+    elapsed_seconds: float
+
+
+# From config to parts
+
+
+def timing(base: CacheConfig, bucket: BucketConfig) -> Timing:
+    """A bucket's timings: its own where it has them, `[cache]`'s otherwise."""
+    own = bucket.cache
+
+    def pick(name: str) -> float:
+        value = getattr(own, name, None) if own is not None else None
+        return float(getattr(base, name) if value is None else value)
+
+    override = own.ttl_override if own is not None else None
+    return Timing(
+        ttl=pick("ttl"),
+        ttl_override=base.ttl_override if override is None else override,
+        stale_while_revalidate=pick("stale_while_revalidate"),
+        stale_if_error=pick("stale_if_error"),
+        negative_ttl=pick("negative_ttl"),
+    )
+
+
+def flight_settings(config: Config) -> FlightSettings:
+    """Numbers that flights go by."""
+    coalescing, retry = config.coalescing, config.origin.retry
+    return FlightSettings(
+        enabled=coalescing.enabled,
+        wait_timeout=coalescing.wait_timeout,
+        max_waiters=coalescing.max_waiters,
+        join_ahead=coalescing.join_ahead,
+        stall_timeout=coalescing.stall_timeout,
+        failure_ttl=coalescing.failure_ttl,
+        uncacheable_ttl=coalescing.uncacheable_ttl,
+        uncacheable_concurrency=coalescing.uncacheable_concurrency,
+        finish_abandoned_at=coalescing.finish_abandoned_at,
+        max_memory_object=config.cache.memory.max_object_size,
+        retry_attempts=retry.attempts,
+        retry_backoff=retry.backoff,
+        retry_max_backoff=retry.max_backoff,
+    )
+
+
+def limits(config: Config) -> Limits:
+    """Numbers that connections go by."""
+    server = config.server
+    return Limits(
+        max_connections=server.max_connections,
+        max_head_bytes=server.max_header_size,
+        max_target_bytes=server.max_target_size,
+        header_timeout=server.header_timeout,
+        idle_timeout=server.idle_timeout,
+        write_timeout=server.write_timeout,
+    )
+
+
+def new_transport(config: Config) -> OriginTransport:
+    """The connections to every origin of a config."""
+    return OriginTransport(
+        connect_timeout=config.origin.connect_timeout,
+        first_byte_timeout=config.origin.first_byte_timeout,
+        max_connections=config.origin.max_connections,
+    )
+
+
+def credentials_of(bucket: BucketConfig) -> CredentialSource:
+    """Where a bucket's credentials come from."""
+    s3 = bucket.s3
+    assert s3 is not None
+    if s3.anonymous:
+        return Anonymous()
+    if s3.access_key is not None and s3.secret_key is not None:
+        token = s3.session_token.get_secret_value() if s3.session_token is not None else None
+        return StaticCredentials(Credentials(s3.access_key.get_secret_value(), s3.secret_key.get_secret_value(), token))
+    return AwsChain()
+
+
+def new_origin(bucket: BucketConfig, transport: OriginTransport) -> Origin:
+    """A bucket's origin: S3, or a local folder."""
+    if bucket.s3 is None:
+        assert bucket.directory is not None
+        return DirectoryOrigin(Path(bucket.directory), name=bucket.name)
+    s3 = bucket.s3
+    return S3Origin(
+        bucket=s3.bucket,
+        region=s3.region,
+        address=resolve_address(s3.bucket, s3.region, s3.endpoint, s3.addressing),
+        key_prefix=s3.key_prefix,
+        credentials=credentials_of(bucket),
+        transport=transport,
+        clock=time.time,
+    )
+
+
+def new_route(config: Config, bucket: BucketConfig, transport: OriginTransport) -> Route:
+    """A bucket's route."""
+    cors = None
+    if bucket.cors is not None:
+        cors = Cors(
+            allow_origins=tuple(bucket.cors.allow_origins),
+            allow_methods=tuple(bucket.cors.allow_methods),
+            allow_headers=tuple(bucket.cors.allow_headers),
+            expose_headers=tuple(bucket.cors.expose_headers),
+            max_age_seconds=int(bucket.cors.max_age),
+            allow_credentials=bucket.cors.allow_credentials,
+        )
+    return Route(
+        bucket=bucket.name,
+        path_prefix=bucket.path_prefix.rstrip("/"),
+        origin=new_origin(bucket, transport),
+        timing=timing(config.cache, bucket),
+        caches=bucket.cache is None or bucket.cache.enabled,
+        lists=bucket.list,
+        forwarded=frozenset(name.lower() for name in bucket.forward_request_headers),
+        keyed=tuple(name.lower() for name in bucket.cache_key_headers),
+        query_mode=bucket.forward_query,
+        is_signed=bucket.s3 is not None and not bucket.s3.anonymous,
+        cors=cors,
+    )
+
+
+def secrets_of(config: Config) -> list[str]:
+    """Every secret that must never be printed."""
+    found = [config.admin.token.get_secret_value()] if config.admin.token is not None else []
+    for bucket in config.buckets:
+        if bucket.s3 is not None:
+            for secret in (bucket.s3.secret_key, bucket.s3.session_token):
+                if secret is not None:
+                    found.append(secret.get_secret_value())
+    return [secret for secret in found if secret]
+
+
+# The running system
+
+
+class System:
+    """A running proxy.
+
+    Attributes:
+        addresses: where it listens, as a person writes them.
+        admin_address: the admin listener, None where there is none.
+    """
+
+    def __init__(self, config: Config, nursery: trio.Nursery, log: Log, write_access: Callable[[bytes], None]) -> None:
+        self.config = config
+        self.log = log
+        self.metrics = Metrics()
+        self.access_log = AccessLog(write_access, format=access_format(config), enabled=config.log.access)
+        self._nursery = nursery
+        memory = config.cache.memory
+        self.memory = MemoryTier(memory.max_size, memory.max_object_size)
+        self.tiers = Tiers(self.memory)
+        self.coalescer = Coalescer(
+            nursery,
+            tiers=self.tiers,
+            settings=flight_settings(config),
+            metrics=self.metrics,
+            log=log,
+            clock=time.time,
+            rng=random.Random(),
+        )
+        self._transport = new_transport(config)
+        self.routes: tuple[Route, ...] = ()
+        readiness = Readiness(self._check_routes, clock=time.monotonic)
+        token = config.admin.token.get_secret_value() if config.admin.token is not None else ""
+        self.admin = AdminApp(self.metrics, readiness, token=token or None)
+        self.pipeline = self._wire(config, self._transport)
+        self.listeners = open_listeners(config.server.listen)
+        self.admin_listeners: list[socket.socket] = []
+        try:
+            if config.admin.listen:
+                self.admin_listeners = open_listeners([config.admin.listen])
+        except ConfigError:
+            for sock in self.listeners:
+                sock.close()
+            raise
+        self.reactor = Reactor(
+            self.listeners,
+            handler=self.pipeline,
+            limits=limits(config),
+            nursery=nursery,
+            metrics=self.metrics,
+            log=log,
+        )
+        self.admin_reactor = Reactor(
+            self.admin_listeners,
+            handler=AdminHandler(self.admin),
+            limits=Limits(max_connections=256),
+            nursery=nursery,
+            metrics=Metrics(),
+            log=log,
+        )
+        self.addresses = [format_address(sock) for sock in self.listeners]
+        self.admin_address = format_address(self.admin_listeners[0]) if self.admin_listeners else None
+        self._register_gauges()
+
+    def _wire(self, config: Config, transport: OriginTransport) -> Pipeline:
+        self.routes = tuple(new_route(config, bucket, transport) for bucket in config.buckets)
+        return Pipeline(
+            router=Router(self.routes),
+            tiers=self.tiers,
+            coalescer=self.coalescer,
+            metrics=self.metrics,
+            access_log=self.access_log,
+            log=self.log,
+            probe=self._probe,
+        )
+
+    def _register_gauges(self) -> None:
+        gauge = self.metrics.gauge
+        gauge("yatagarasu_connections_open", "Client connections open.", lambda: len(self.reactor.connections))
+        gauge("yatagarasu_flights", "Origin fetches in progress.", lambda: len(self.coalescer.flights))
+        gauge("yatagarasu_waiters", "Clients waiting for a fetch's head.", lambda: self.coalescer.waiting)
+        statistics = self.memory.statistics
+        gauge("yatagarasu_memory_bytes", "Bytes held by the memory tier.", lambda: statistics().bytes)
+        gauge("yatagarasu_memory_max_bytes", "Bytes the memory tier may hold.", lambda: statistics().max_bytes)
+        gauge("yatagarasu_memory_entries", "Entries in the memory tier.", lambda: statistics().entries)
+        self.metrics.counter(
+            "yatagarasu_memory_evictions", "Entries that left to make room.", lambda: statistics().evictions
+        )
+
+    async def _probe(self, path: str) -> tuple[int, bytes]:
+        answer = await self.admin.handle("GET", path, Headers())
+        return answer.status, answer.body
+
+    async def _check_routes(self) -> dict[str, str | None]:
+        results: dict[str, str | None] = {}
+
+        async def check(route: Route) -> None:
+            try:
+                with trio.fail_after(_CHECK_SECONDS):
+                    await route.origin.check()
+                results[route.bucket] = None
+            except (YatagarasuError, trio.TooSlowError) as exc:
+                self.log.warning("origin_not_ready", bucket=route.bucket, reason=describe(exc))
+                results[route.bucket] = getattr(exc, "public", "the origin did not answer in time")
+
+        async with trio.open_nursery() as nursery:
+            for route in self.routes:
+                nursery.start_soon(check, route)
+        return results
+
+    def reload(self, config: Config) -> None:
+        """Take a new config: routes, origins, timings and limits at once; listeners and sizes need a restart."""
+        old, old_transport = self.config, self._transport
+        for name, before, after in (
+            ("server.listen", old.server.listen, config.server.listen),
+            ("admin", old.admin, config.admin),
+            ("cache.memory", old.cache.memory, config.cache.memory),
+            ("log", old.log, config.log),
+        ):
+            if before != after:
+                self.log.warning("reload_needs_restart", key=name)
+        self._transport = new_transport(config)
+        pipeline = self._wire(config, self._transport)
+        self.config, self.pipeline = config, pipeline
+        self.coalescer.settings = flight_settings(config)
+        self.reactor.limits = limits(config)
+        self.reactor.handler = pipeline
+        self._nursery.start_soon(self._retire, old_transport, old.server.drain_timeout)
+        self.log.info("reloaded", buckets=len(self.routes))
+
+    async def _retire(self, transport: OriginTransport, seconds: float) -> None:
+        """Close an old config's connections once what uses them has had its time."""
+        with trio.move_on_after(seconds):
+            while not self.coalescer.is_idle:
+                await trio.sleep(0.5)
+        await transport.aclose()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.access_log.run)
+            nursery.start_soon(self.admin_reactor.run)
+            nursery.start_soon(self.reactor.run)
+
+    async def aclose(self) -> None:
+        """Close what `run` does not: origin connections."""
+        await self._transport.aclose()
+
+
+def access_format(config: Config) -> str:
+    """The log's format with `auto` decided: console on a terminal, JSON otherwise."""
+    if config.log.format != "auto":
+        return config.log.format
+    return "console" if sys.stderr.isatty() else "json"
+
+
+def new_log(config: Config) -> Log:
+    """The error log on stderr, which knows the config's secrets."""
+    return Log(level=config.log.level, format=access_format(config), scrubber=Scrubber(secrets_of(config)))
+
+
+def write_stdout(batch: bytes) -> None:
+    """Write a batch of access-log lines; a closed pipe ends nothing."""
+    with contextlib.suppress(OSError):
+        rest = memoryview(batch)
+        while rest:
+            rest = rest[os.write(1, rest) :]
+
+
+@asynccontextmanager
+async def open_system(
+    config: Config, *, log: Log | None = None, write_access: Callable[[bytes], None] = write_stdout
+) -> AsyncIterator[System]:
+    """A running system as a context manager; leaving it ends everything at once."""
+    async with trio.open_nursery() as nursery:
+        system = System(config, nursery, log or new_log(config), write_access)
+        nursery.start_soon(system.run)
+        try:
+            yield system
+        finally:
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                await system.aclose()
+
+
+async def serve(
+    config: Config, *, reread: Callable[[], Config] | None = None, on_ready: Callable[[System], None]
+) -> int:
+    """Serve until a signal ends it; returns the exit code.
+
+    Args:
+        reread: loads the config again on SIGHUP; raises ConfigError, and the old one stays.
+        on_ready: called once the listeners are open.
+    """
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with open_system(config) as system:
+            on_ready(system)
+            lifecycle = Lifecycle(system.log, drain_timeout=lambda: system.config.server.drain_timeout)
+
+            def reload() -> None:
+                if reread is not None:
+                    system.reload(reread())
+
+            return await lifecycle.run(signals, drain=system.reactor.drain, reload=reload)
+
+
+async def check_origins(config: Config) -> list[OriginCheck]:
+    """Ask every bucket's origin a signed HEAD, all at once; results in the config's order."""
+    transport = new_transport(config)
+    checks: dict[str, OriginCheck] = {}
+
+    async def check(bucket: BucketConfig) -> None:
+        began = trio.current_time()
+        origin = new_origin(bucket, transport)
+        try:
+            with trio.fail_after(_CHECK_SECONDS):
+                await origin.check()
+            ok, answer = True, "the bucket answers"
+        except YatagarasuError as exc:
+            ok, answer = False, describe(exc)
+        except trio.TooSlowError:
+            ok, answer = False, f"no answer within {_CHECK_SECONDS:g} s"
+        checks[bucket.name] = OriginCheck(
+            bucket.name,
+            origin.endpoint,
+            ok,
+            Scrubber(secrets_of(config)).scrub(answer),
+            trio.current_time() - began,
+        )
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for bucket in config.buckets:
+                nursery.start_soon(check, bucket)
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+            await transport.aclose()
+    return [checks[bucket.name] for bucket in config.buckets]
+
+
+def banner(system: System) -> str:
+    """The ready line: what listens where."""
+    where = ", ".join(address if address.startswith("unix:") else f"http://{address}" for address in system.addresses)
+    admin = f", admin on http://{system.admin_address}" if system.admin_address else ""
+    return f"yatagarasu {__version__} ready on {where}{admin}"

@@ -1,0 +1,65 @@
+"""`yatagarasu serve`: the proxy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from yatagarasu.config.model import Config
+
+
+def serve(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The TOML file to serve by.", show_default=False)
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Serve sample objects from an embedded S3 origin; needs no config.")
+    ] = False,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", help="Listen here instead of where the config says.", show_default=False),
+    ] = None,
+) -> None:
+    """Serve S3 buckets through the cache until SIGTERM or SIGINT; SIGHUP reads the config again."""
+    if demo == (config is not None):
+        typer.echo("yatagarasu serve: give either --config FILE or --demo", err=True)
+        raise typer.Exit(2)
+    import trio
+
+    if demo:
+        from yatagarasu.cli.demo import serve_demo
+
+        raise typer.Exit(trio.run(serve_demo, listen or "127.0.0.1:8080"))
+    assert config is not None
+    from yatagarasu import app
+
+    def reread() -> "Config":
+        return _load(config, listen)
+
+    first = reread()
+
+    def announce(system: app.System) -> None:
+        typer.echo(app.banner(system), err=True)
+
+    async def run() -> int:
+        return await app.serve(first, reread=reread, on_ready=announce)
+
+    raise typer.Exit(trio.run(run))
+
+
+def _load(path: Path, listen: str | None) -> "Config":
+    """Load a config or raise a ConfigError that shows every problem of it."""
+    import os
+
+    from yatagarasu.config.load import load_file
+    from yatagarasu.config.report import render_text
+    from yatagarasu.errors import ConfigError
+
+    loaded = load_file(path, os.environ)
+    if loaded.config is None:
+        problems = render_text(loaded.problems, {str(path): loaded.text}).rstrip()
+        raise ConfigError(f"{path} cannot be served by:\n{problems}")
+    if listen is not None:
+        loaded.config.server.listen = [listen]
+    return loaded.config

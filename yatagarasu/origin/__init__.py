@@ -1,0 +1,1 @@
+"""How bytes get here: connections, pool, transport, the S3 client, retries, credentials, local folders."""

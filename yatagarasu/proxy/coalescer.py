@@ -1,0 +1,526 @@
+"""The coalescer: who waits for whom, and when a flight is launched (flight rules F1, F6-F8, F10, F12).
+
+Tables of what is in the air: head flights by cache key, assemblies by cache key, recent verdicts, keys whose
+answers may not be shared. Look-up and insert happen with no await between them, so there is no lock.
+Flights run in the coalescer's own nursery, so a client that leaves cancels only its own wait.
+"""
+
+import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+
+import trio
+
+from yatagarasu.cache.body import Body, FileBody, MemoryBody, NoBody, WindowBody
+from yatagarasu.cache.entry import Entry, Key
+from yatagarasu.cache.tiers import Tiers
+from yatagarasu.errors import (
+    InternalError,
+    ObjectChanged,
+    OriginError,
+    OverloadError,
+    StoreError,
+    WaitTimeout,
+    YatagarasuError,
+)
+from yatagarasu.http.headers import Pair
+from yatagarasu.http.messages import ResponseHead
+from yatagarasu.observe.log import Log
+from yatagarasu.observe.metrics import Metrics
+from yatagarasu.origin.client import OriginResponse
+from yatagarasu.proxy.answer import Unshared, refreshed, relay, understand
+from yatagarasu.proxy.assembly import Assembly, Lease
+from yatagarasu.proxy.fetch import WHOLE, Fetch, FlightSettings, Span, Verdict
+from yatagarasu.proxy.flight import Flight
+
+
+@dataclass(slots=True)
+class _Unshared:
+    """A key whose answers may not be shared (F7): until when, and how many may fetch at once."""
+
+    expires_at: float
+    limit: trio.CapacityLimiter
+
+
+class Coalescer:
+    """Launches flights and lets everybody else wait for them.
+
+    Args:
+        nursery: where flights live; it outlives every client.
+        tiers: where complete entries go.
+        clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        *,
+        tiers: Tiers,
+        settings: FlightSettings,
+        metrics: Metrics,
+        log: Log,
+        clock: Callable[[], float],
+        rng: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.flights: set[Flight] = set()
+        self._nursery = nursery
+        self._tiers = tiers
+        self._metrics = metrics
+        self._log = log
+        self._clock = clock
+        self._rng = rng or random.Random()
+        # A key is in here from `start_soon` until its flight's head is known or its verdict is in.
+        self._heads: dict[tuple[Key, str], Flight] = {}
+        # A key is in here while its assembly has a reader or a flight and is the newest generation.
+        self._assemblies: dict[Key, Assembly] = {}
+        self._failures: dict[tuple[Key, str], tuple[float, YatagarasuError]] = {}
+        self._unshared: dict[Key, _Unshared] = {}
+
+    def __repr__(self) -> str:
+        return f"<Coalescer flights={len(self.flights)} heads={len(self._heads)} assemblies={len(self._assemblies)}>"
+
+    @property
+    def waiting(self) -> int:
+        """Clients that wait for a head."""
+        return sum(flight.waiters for flight in self.flights)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing in the air and nobody waiting (F12)."""
+        return not self.flights and not self._heads and not self._assemblies
+
+    # What is there
+
+    def assembly(self, key: Key) -> Assembly | None:
+        """The newest generation of `key` that is being put together, if any."""
+        return self._assemblies.get(key)
+
+    def assemble(self, entry: Entry, fetch: Fetch) -> Assembly:
+        """An assembly for a stored entry whose body has holes."""
+        found = self._assemblies.get(entry.key)
+        if found is not None:
+            return found
+        body: Body = entry.body
+        if isinstance(body, NoBody):
+            entry = entry.with_body(self._new_body(body.size))
+        assembly = Assembly(entry, fetch, self._settle)
+        assembly.is_stored = not isinstance(body, NoBody)
+        self._assemblies[entry.key] = assembly
+        return assembly
+
+    # Heads
+
+    def launch_or_join(
+        self,
+        fetch: Fetch,
+        *,
+        method: str = "GET",
+        span: Span = WHOLE,
+        conditional: Entry | None = None,
+    ) -> tuple[Flight, bool]:
+        """The flight that will bring this key's head, and whether this call launched it.
+
+        Raises:
+            YatagarasuError: the verdict of a flight that failed less than `failure_ttl` ago (F6).
+            OverloadError: the flight has `max_waiters` waiting already (F8).
+        """
+        slot = (fetch.key, method)
+        if self.settings.enabled:
+            flight = self._heads.get(slot)
+            if flight is None and method == "HEAD":
+                flight = self._heads.get((fetch.key, "GET"))
+            if flight is not None:
+                if flight.waiters >= self.settings.max_waiters:
+                    raise OverloadError("too many clients wait for one fetch", **fetch.context())
+                self._metrics.followers_total += 1
+                return flight, False
+            self._raise_remembered(slot)
+        flight = self._new_flight(fetch, method=method, span=span, conditional=conditional)
+        self._launch(flight)
+        if self.settings.enabled:
+            self._heads[slot] = flight
+        return flight, True
+
+    async def wait_head(self, flight: Flight, *, is_leader: bool) -> Lease | None:
+        """Wait until a flight's head is known, then hold what it brings.
+
+        Returns:
+            A lease on the flight's assembly; None where there is none for this client: a 304 or a negative
+            answer (look at `flight.entry`), an answer for the leader alone, or an abandoned flight.
+
+        Raises:
+            WaitTimeout: after `wait_timeout` seconds (F8).
+            YatagarasuError: this waiter's own copy of the flight's failure (F6).
+
+        Cancellation takes this waiter out of the flight and leaves the flight as it is.
+        """
+        flight.waiters += 1
+        flight.leader_waits |= is_leader
+        try:
+            with trio.move_on_after(self.settings.wait_timeout):
+                # A restart (F3) replaces the event.
+                while not flight.head.is_set():
+                    await flight.head.wait()
+            if not flight.head.is_set():
+                raise WaitTimeout(
+                    f"waited {self.settings.wait_timeout:g} s for the origin's head", **flight.fetch.context()
+                )
+            if flight.error is not None and flight.entry is None:
+                raise flight.error.for_waiter() from flight.error
+            if flight.assembly is None or not (flight.assembly.is_shared or is_leader):
+                return None
+            return flight.assembly.lease()
+        finally:
+            flight.waiters -= 1
+            if is_leader:
+                flight.leader_waits = False
+            if flight.has_landed:
+                if flight.assembly is not None:
+                    self._settle(flight.assembly)
+            else:
+                self._reconsider(flight)
+
+    def revalidate_in_background(self, fetch: Fetch, entry: Entry) -> None:
+        """Refresh a stale entry in one flight that nobody waits for (F11)."""
+        if (fetch.key, "GET") in self._heads:
+            return
+        try:
+            flight, is_new = self.launch_or_join(fetch, conditional=entry)
+        except YatagarasuError:
+            return  # It failed a moment ago; its log line is written.
+        if is_new:
+            flight.is_background = True
+
+    # Unshared answers (F7)
+
+    def is_unshared(self, key: Key) -> bool:
+        """Whether this key's last answer could not be shared, less than `uncacheable_ttl` ago."""
+        known = self._unshared.get(key)
+        if known is None:
+            return False
+        if known.expires_at <= trio.current_time():
+            del self._unshared[key]
+            return False
+        return True
+
+    def unshared_slot(self, key: Key) -> AbstractAsyncContextManager[object]:
+        """What bounds concurrent fetches of a key that may not be shared; enter it around `fetch_alone`."""
+        known = self._unshared.get(key)
+        return known.limit if known is not None else nullcontext()
+
+    async def fetch_alone(self, fetch: Fetch, *, method: str, extra_headers: tuple[Pair, ...]) -> tuple[Lease, Entry]:
+        """Fetch for one client only; nothing is stored.
+
+        Raises what the flight failed with. Cancellation cancels the flight.
+        """
+        flight = self._new_flight(fetch, method=method, extra_headers=extra_headers, is_shared=False)
+        self._launch(flight)
+        lease: Lease | None = None
+        try:
+            lease = await self.wait_head(flight, is_leader=True)
+        finally:
+            if lease is None:
+                flight.scope.cancel()
+        assert lease is not None
+        return lease, lease.assembly.entry
+
+    # Bytes
+
+    async def wait_bytes(self, lease: Lease) -> bool:
+        """Return once bytes at `lease.pos` are there, launching a flight for the hole if none will bring them.
+
+        Returns:
+            True; or False where the object ends at `lease.pos` (its size was unknown).
+
+        Raises:
+            ObjectChanged, OriginError: the bytes will not come (a copy for this reader).
+
+        Cancellation leaves the flight as it is.
+        """
+        assembly = lease.assembly
+        while True:
+            body = assembly.body
+            if body.present_until(lease.pos) > lease.pos:
+                return True
+            if body.size is not None and lease.pos >= body.size:
+                return False
+            if assembly.changed is not None:
+                raise assembly.changed.for_waiter() from assembly.changed
+            flight = assembly.flight_reaching(lease.pos, self.settings.join_ahead)
+            if flight is None:
+                flight = self._launch_hole(lease)
+            step = body.progress()
+            await step.wait()
+            if flight.error is not None and body.present_until(lease.pos) <= lease.pos:
+                raise flight.error.for_waiter() from flight.error
+
+    def _launch_hole(self, lease: Lease) -> Flight:
+        assembly = lease.assembly
+        if not assembly.is_shared:
+            raise OriginError("the only answer ended early", **assembly.fetch.context())
+        if assembly.entry.strong_etag is None and (assembly.body.present_bytes or assembly.flights):
+            # Without a strong ETag bytes of two answers cannot be joined.
+            raise ObjectChanged("a hole cannot be filled without a strong ETag", **assembly.fetch.context())
+        span = assembly.span_for(lease.pos, lease.stop, self.settings.block_size)
+        self._raise_remembered((assembly.fetch.key, "GET"))
+        flight = self._new_flight(assembly.fetch, span=span, assembly=assembly)
+        flight.head.set()
+        self._launch(flight)
+        assembly.flights.append(flight)
+        return flight
+
+    # What flights tell
+
+    def on_head(self, flight: Flight, response: OriginResponse, request_time: float) -> Assembly | None:
+        """Make an entry and an assembly of a flight's first head; see `flight.Landing`."""
+        head = ResponseHead(response.status, response.headers)
+        now, fetch = self._clock(), flight.fetch
+        if not flight.is_shared:
+            return self._relay(flight, head, request_time, now)
+        if head.status == 304:
+            self._refresh(flight, head, request_time, now)
+            return None
+        answer = understand(fetch, flight.method, head, request_time, now, self._new_body)
+        if isinstance(answer, Unshared):
+            self._tiers.remove(fetch.key)
+            if flight.negative is not None:
+                raise flight.negative
+            return self._unshare(flight, head, request_time, now)
+        self._unshared.pop(fetch.key, None)
+        self._tiers.remember_vary(fetch.primary, answer.varies_by)
+        if answer.varies_by:
+            # Stored before the answers began to vary: nobody may find it under the bare key again.
+            self._tiers.remove(fetch.primary)
+        entry = flight.entry = answer.entry
+        if isinstance(entry.body, NoBody):
+            self._tiers.put(entry)
+            self._head_known(flight)
+            return None
+        assembly = self._attach(flight, entry)
+        if self.settings.enabled:
+            # An older generation that is still being read keeps its readers and flights, out of the table.
+            self._assemblies[entry.key] = assembly
+        self._head_known(flight)
+        return assembly
+
+    def _attach(self, flight: Flight, entry: Entry) -> Assembly:
+        assembly = Assembly(entry, flight.fetch, self._settle, is_shared=flight.is_shared)
+        assembly.flights.append(flight)
+        assembly.first = flight
+        flight.assembly = assembly
+        return assembly
+
+    def _relay(self, flight: Flight, head: ResponseHead, request_time: float, now: float) -> Assembly:
+        """An answer for one client."""
+        flight.entry = relay(flight.fetch, flight.method, head, request_time, now, flight.pos)
+        if isinstance(flight.entry.body, NoBody):
+            flight.stop = flight.pos
+        assembly = self._attach(flight, flight.entry)
+        self._head_known(flight)
+        return assembly
+
+    def _refresh(self, flight: Flight, head: ResponseHead, request_time: float, now: float) -> None:
+        """304: the stored entry is good again."""
+        stored = flight.conditional
+        assert stored is not None
+        entry, may_stay = refreshed(flight.fetch, stored, head, request_time, now)
+        if may_stay:
+            self._tiers.replace(entry)
+        else:
+            self._tiers.remove(entry.key)
+        assembly = self._assemblies.get(stored.key)
+        if assembly is not None and assembly.body is entry.body:
+            assembly.entry = entry
+        flight.entry, flight.verdict = entry, Verdict.NOT_MODIFIED
+        self._metrics.revalidations += 1
+        self._head_known(flight)
+
+    def _unshare(self, flight: Flight, head: ResponseHead, request_time: float, now: float) -> Assembly | None:
+        """An answer that may not be shared: remember the key, let every waiter fetch for itself (F7)."""
+        self._drop_expired()
+        self._unshared[flight.fetch.key] = _Unshared(
+            trio.current_time() + self.settings.uncacheable_ttl,
+            trio.CapacityLimiter(self.settings.uncacheable_concurrency),
+        )
+        flight.verdict = Verdict.UNCACHEABLE
+        if flight.leader_waits and flight.span.is_whole:
+            flight.is_shared = False
+            return self._relay(flight, head, request_time, now)
+        self._head_known(flight)
+        return None
+
+    def _head_known(self, flight: Flight) -> None:
+        """Out of the table first, then wake: whoever comes now looks at what the head brought."""
+        slot = (flight.fetch.key, flight.method)
+        if self._heads.get(slot) is flight:
+            del self._heads[slot]
+        flight.head.set()
+
+    def on_restart(self, flight: Flight, cause: OriginError) -> bool:
+        """Take back an assembly that no client has had a byte of; see `flight.Landing`."""
+        assembly = flight.assembly
+        if assembly is None or not flight.is_shared or any(lease.has_begun for lease in assembly.leases):
+            return False
+        assembly.changed = ObjectChanged("the fetch began again", **flight.fetch.context())
+        assembly.changed.__cause__ = cause
+        assembly.flights.remove(flight)
+        if self.settings.enabled:
+            self._heads.setdefault((flight.fetch.key, flight.method), flight)
+        flight.entry = None
+        assembly.first = None
+        assembly.body.wake()
+        self._settle(assembly)
+        return True
+
+    def on_landed(self, flight: Flight) -> None:
+        """Forget a flight, then wake everyone; see `flight.Landing`."""
+        self.flights.discard(flight)
+        verdict, error, assembly = flight.verdict, flight.error, flight.assembly
+        assert verdict is not None
+        self._metrics.verdicts[verdict.value] = self._metrics.verdicts.get(verdict.value, 0) + 1
+        if error is not None:
+            is_ours = isinstance(error, OriginError | InternalError | StoreError)
+            (self._log.error if is_ours else self._log.debug)("flight_failed", exc=error)
+            if isinstance(error, OriginError | InternalError) and not isinstance(error, ObjectChanged):
+                self._remember_failure((flight.fetch.key, flight.method), error)
+        if assembly is not None:
+            if flight in assembly.flights:
+                assembly.flights.remove(flight)
+            if isinstance(error, ObjectChanged):
+                assembly.changed = error
+                self._tiers.remove(assembly.entry.key)
+                if self._assemblies.get(assembly.entry.key) is assembly:
+                    del self._assemblies[assembly.entry.key]
+            elif assembly.body.is_complete:
+                self._complete(assembly)
+            assembly.body.wake()
+        self._head_known(flight)
+        if assembly is not None:
+            self._settle(assembly)
+
+    # Book-keeping
+
+    def _new_body(self, size: int | None) -> Body:
+        if size is not None and size <= self.settings.max_memory_object:
+            return MemoryBody(size)
+        return FileBody(size, directory=self.settings.temporary_directory)
+
+    def _complete(self, assembly: Assembly) -> None:
+        """Every byte is there: put the entry where later requests find it."""
+        entry = assembly.entry
+        if assembly.is_stored or not assembly.is_shared or assembly.changed is not None:
+            return
+        size = entry.body.size
+        assert size is not None
+        if self.settings.enabled and self._assemblies.get(entry.key) is not assembly:
+            return  # A newer generation has taken the key.
+        body: Body = entry.body
+        if isinstance(body, FileBody):
+            if size > self.settings.max_memory_object:
+                return
+            data = bytearray()
+            while len(data) < size:
+                data += body.view(len(data), size)
+            body = MemoryBody.of(bytes(data))
+        assembly.is_stored = True
+        self._tiers.put(entry.with_body(body) if body is not entry.body else entry)
+
+    def _settle(self, assembly: Assembly) -> None:
+        """After a lease or a flight has gone: drop an idle assembly, leave no flight without a taker."""
+        if not assembly.is_idle:
+            for flight in assembly.flights:
+                self._reconsider(flight)
+            return
+        entry = assembly.entry
+        if self._assemblies.get(entry.key) is assembly:
+            del self._assemblies[entry.key]
+            if not assembly.is_stored and assembly.changed is None and entry.strong_etag is not None:
+                # The bytes go, the head stays: HEAD is answered, and a GET knows its generation.
+                self._tiers.put(entry.with_body(NoBody(entry.body.size)))
+        if isinstance(entry.body, FileBody | WindowBody):
+            entry.body.close()
+
+    def _reconsider(self, flight: Flight) -> None:
+        """Give a flight that nobody wants a second to be wanted again (F10)."""
+        if flight.has_landed or flight.is_leaving or self._is_wanted(flight):
+            return
+        flight.is_leaving = True
+        self._nursery.start_soon(self._abandon, flight)
+
+    async def _abandon(self, flight: Flight) -> None:
+        if flight.is_shared:
+            await trio.sleep(self.settings.abandon_grace)
+        flight.is_leaving = False
+        if not flight.has_landed and not self._is_wanted(flight):
+            self._head_known(flight)
+            flight.scope.cancel()
+
+    def _is_wanted(self, flight: Flight) -> bool:
+        assembly = flight.assembly
+        if flight.waiters or flight.is_background:
+            return True
+        if assembly is None:
+            return False
+        if any(lease.wants(flight.pos, flight.stop) for lease in assembly.leases):
+            return True
+        size = assembly.body.size
+        fills_cache = assembly.is_shared and size is not None and size <= self.settings.max_memory_object
+        return fills_cache and assembly.body.present_bytes >= self.settings.finish_abandoned_at * (size or 1)
+
+    def _new_flight(
+        self,
+        fetch: Fetch,
+        *,
+        method: str = "GET",
+        span: Span = WHOLE,
+        conditional: Entry | None = None,
+        extra_headers: tuple[Pair, ...] = (),
+        assembly: Assembly | None = None,
+        is_shared: bool = True,
+    ) -> Flight:
+        return Flight(
+            fetch,
+            self,
+            self.settings,
+            method=method,
+            span=span,
+            conditional=conditional,
+            extra_headers=extra_headers,
+            assembly=assembly,
+            is_shared=is_shared,
+            metrics=self._metrics,
+            log=self._log,
+            clock=self._clock,
+            rng=self._rng,
+        )
+
+    def _launch(self, flight: Flight) -> None:
+        self._nursery.start_soon(flight.run)
+        self.flights.add(flight)
+        self._metrics.flights_total += 1
+
+    def _raise_remembered(self, slot: tuple[Key, str]) -> None:
+        known = self._failures.get(slot)
+        if known is None:
+            return
+        expires_at, error = known
+        if expires_at <= trio.current_time():
+            del self._failures[slot]
+            return
+        raise error.for_waiter() from error
+
+    def _remember_failure(self, slot: tuple[Key, str], error: YatagarasuError) -> None:
+        self._drop_expired()
+        if self.settings.failure_ttl > 0:
+            self._failures[slot] = (trio.current_time() + self.settings.failure_ttl, error)
+
+    def _drop_expired(self) -> None:
+        """Drop what has run out among the oldest few: each table is in order of time, so that is all of it."""
+        now = trio.current_time()
+        for slot in [slot for slot, (expires_at, _) in islice(self._failures.items(), 8) if expires_at <= now]:
+            del self._failures[slot]
+        for key in [key for key, known in islice(self._unshared.items(), 8) if known.expires_at <= now]:
+            del self._unshared[key]

@@ -1,0 +1,249 @@
+"""AWS Signature Version 4 for S3 requests without a body: signing, and checking what others signed.
+
+AWS: "Authenticating Requests: Using the Authorization Header" and "... Using Query Parameters".
+"""
+
+import hmac
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from urllib.parse import quote, unquote
+
+from yatagarasu.http.dates import format_http_date
+from yatagarasu.http.headers import Headers, Pair
+
+EMPTY_SHA256 = sha256(b"").hexdigest()
+_ALGORITHM = "AWS4-HMAC-SHA256"
+# AWS refuses requests signed more than 15 minutes from its own time.
+MAX_SKEW_SECONDS = 15 * 60
+# Not signed by botocore either: what stands between may change them.
+_UNSIGNED = frozenset(("connection", "expect", "user-agent", "x-amzn-trace-id", "transfer-encoding"))
+_MONTHS = {"Jan": "01", "Feb": "02", "Mar": "03", "Apr": "04", "May": "05", "Jun": "06",
+           "Jul": "07", "Aug": "08", "Sep": "09", "Oct": "10", "Nov": "11", "Dec": "12"}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """An access key, its secret, and what a temporary one has besides; `expires_at` is epoch seconds."""
+
+    access_key: str
+    secret_key: str
+    session_token: str | None = None
+    expires_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.access_key[:4]}…)"
+
+
+def amz_date(now: float) -> str:
+    """Epoch seconds as `YYYYMMDDTHHMMSSZ`."""
+    text = format_http_date(now)
+    clock = text[17:19] + text[20:22] + text[23:25]
+    return f"{text[12:16]}{_MONTHS[text[8:11]]}{text[5:7]}T{clock}Z"
+
+
+def _hmac(key: bytes, text: str) -> bytes:
+    return hmac.digest(key, text.encode("utf-8"), "sha256")
+
+
+def signing_key(secret_key: str, day: str, region: str, service: str) -> bytes:
+    """The key of one day, region and service."""
+    key = _hmac(f"AWS4{secret_key}".encode(), day)
+    return _hmac(_hmac(_hmac(key, region), service), "aws4_request")
+
+
+def canonical_query(query: str) -> str:
+    """The query as it is signed: pairs sorted by their encoded form."""
+    if not query:
+        return ""
+    pairs = []
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        pairs.append((_reencode(name), _reencode(value)))
+    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
+
+
+def _reencode(text: str) -> str:
+    return quote(unquote(text, "latin-1"), safe="-._~", encoding="latin-1")
+
+
+class Signer:
+    """Signs requests to one region.
+
+    The key of the day is kept: with it a signature is one digest and one HMAC.
+    """
+
+    __slots__ = ("_day", "_key", "_key_of", "region", "service")
+
+    def __init__(self, region: str, service: str = "s3") -> None:
+        self.region = region
+        self.service = service
+        self._day = ""
+        self._key_of = ""
+        self._key = b""
+
+    def sign(
+        self,
+        method: str,
+        host: str,
+        path: str,
+        query: str,
+        headers: Sequence[Pair],
+        credentials: Credentials,
+        now: float,
+    ) -> list[Pair]:
+        """The fields to add to a request without a body.
+
+        Args:
+            host: the Host field's value.
+            path: the encoded path; S3 signs it as it is.
+            query: the encoded query, any order.
+            headers: n pairs (lower-case name, value) that the request has besides Host.
+            now: epoch seconds.
+        """
+        stamp = amz_date(now)
+        day = stamp[:8]
+        added: list[Pair] = [("x-amz-date", stamp), ("x-amz-content-sha256", EMPTY_SHA256)]
+        if credentials.session_token is not None:
+            added.append(("x-amz-security-token", credentials.session_token))
+        signed = sorted((("host", host), *added, *(pair for pair in headers if pair[0] not in _UNSIGNED)))
+        names, fields = _canonical_fields(signed)
+        canonical = f"{method}\n{path}\n{canonical_query(query)}\n{fields}\n{names}\n{EMPTY_SHA256}"
+        scope = f"{day}/{self.region}/{self.service}/aws4_request"
+        text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode('utf-8')).hexdigest()}"
+        if day != self._day or credentials.secret_key != self._key_of:
+            self._key = signing_key(credentials.secret_key, day, self.region, self.service)
+            self._day, self._key_of = day, credentials.secret_key
+        signature = hmac.digest(self._key, text.encode("utf-8"), "sha256").hex()
+        added.append(
+            (
+                "authorization",
+                f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}",
+            )
+        )
+        return added
+
+
+def _canonical_fields(pairs: Sequence[Pair]) -> tuple[str, str]:
+    """Signed names, and canonical lines, of sorted pairs; values of one name are joined with a comma."""
+    merged: dict[str, str] = {}
+    for name, value in pairs:
+        text = " ".join(value.split()) if "  " in value or value[:1] == " " or value[-1:] == " " else value
+        merged[name] = f"{merged[name]},{text}" if name in merged else text
+    lines = "".join(f"{name}:{value}\n" for name, value in merged.items())
+    return ";".join(merged), lines
+
+
+def check_signature(
+    method: str,
+    path: str,
+    query: str,
+    headers: Headers,
+    secret_for: Callable[[str], str | None],
+    now: float,
+) -> str | None:
+    """Check a request's signature as S3 does, header or query form.
+
+    Args:
+        path: as it came, encoded.
+        secret_for: the secret of an access key, None for one that is not known.
+
+    Returns:
+        None where it is good, else S3's error code.
+    """
+    parameters = dict(part.partition("=")[::2] for part in query.split("&")) if query else {}
+    if "X-Amz-Signature" in parameters:
+        return _check_presigned(method, path, query, parameters, headers, secret_for, now)
+    authorization = headers.get("authorization")
+    if authorization is None:
+        return "AccessDenied"
+    kind, _, rest = authorization.partition(" ")
+    fields = dict(part.strip().partition("=")[::2] for part in rest.split(","))
+    scope = fields.get("Credential", "").split("/")
+    if kind != _ALGORITHM or len(scope) != 5 or "Signature" not in fields:
+        return "AuthorizationHeaderMalformed"
+    stamp = headers.get("x-amz-date", "")
+    skew = _skew(stamp, now)
+    if skew is None:
+        return "AccessDenied"
+    if abs(skew) > MAX_SKEW_SECONDS:
+        return "RequestTimeTooSkewed"
+    return _compare(
+        method,
+        path,
+        query,
+        headers,
+        fields.get("SignedHeaders", ""),
+        headers.get("x-amz-content-sha256", "UNSIGNED-PAYLOAD"),
+        scope,
+        stamp,
+        fields["Signature"],
+        secret_for,
+    )
+
+
+def _check_presigned(
+    method: str,
+    path: str,
+    query: str,
+    parameters: dict[str, str],
+    headers: Headers,
+    secret_for: Callable[[str], str | None],
+    now: float,
+) -> str | None:
+    scope = unquote(parameters.get("X-Amz-Credential", "")).split("/")
+    stamp = parameters.get("X-Amz-Date", "")
+    skew = _skew(stamp, now)
+    lifetime = parameters.get("X-Amz-Expires", "")
+    if len(scope) != 5 or skew is None or not lifetime.isdigit():
+        return "AuthorizationQueryParametersError"
+    if skew > int(lifetime) or skew < -MAX_SKEW_SECONDS:
+        return "AccessDenied"
+    rest = "&".join(part for part in query.split("&") if not part.startswith("X-Amz-Signature="))
+    names = unquote(parameters.get("X-Amz-SignedHeaders", ""))
+    return _compare(
+        method,
+        path,
+        rest,
+        headers,
+        names,
+        "UNSIGNED-PAYLOAD",
+        scope,
+        stamp,
+        parameters["X-Amz-Signature"],
+        secret_for,
+    )
+
+
+def _compare(
+    method: str,
+    path: str,
+    query: str,
+    headers: Headers,
+    names: str,
+    payload: str,
+    scope: list[str],
+    stamp: str,
+    signature: str,
+    secret_for: Callable[[str], str | None],
+) -> str | None:
+    access_key, day, region, service, _ = scope
+    secret = secret_for(access_key)
+    if secret is None:
+        return "InvalidAccessKeyId"
+    signed = [(name, ",".join(headers.get_all(name))) for name in names.split(";")]
+    _, fields = _canonical_fields(signed)
+    canonical = f"{method}\n{path}\n{canonical_query(query)}\n{fields}\n{names}\n{payload}"
+    text = f"{_ALGORITHM}\n{stamp}\n{day}/{region}/{service}/aws4_request\n{sha256(canonical.encode('latin-1', 'replace')).hexdigest()}"
+    expected = hmac.digest(signing_key(secret, day, region, service), text.encode("utf-8"), "sha256").hex()
+    return None if hmac.compare_digest(expected, signature) else "SignatureDoesNotMatch"
+
+
+def _skew(stamp: str, now: float) -> float | None:
+    """Seconds by which `now` is later than a stamp, None where that is none."""
+    if len(stamp) != 16 or stamp[8] != "T" or stamp[15] != "Z" or not (stamp[:8] + stamp[9:15]).isdigit():
+        return None
+    from calendar import timegm
+
+    numbers = (stamp[:4], stamp[4:6], stamp[6:8], stamp[9:11], stamp[11:13], stamp[13:15])
+    return now - timegm(tuple(int(number) for number in numbers))

@@ -1,0 +1,248 @@
+"""The reactor: one edge-triggered epoll set over all connections of a worker, watched by one trio task.
+
+A connection that waits for its next request costs an object, not a task; a batch of requests costs one trip
+through trio's scheduler, not one each. trio waits on the set itself, which is a descriptor like any other.
+"""
+
+import errno
+import select
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from yatagarasu.http.wire import HeaderBlock, HeaderBlocks
+from yatagarasu.observe.log import Log
+from yatagarasu.observe.metrics import Metrics
+from yatagarasu.proxy.hot import HotAnswer
+from yatagarasu.proxy.pipeline import Request, Result
+from yatagarasu.proxy.reader import Client
+from yatagarasu.proxy.router import Line
+from yatagarasu.server.connection import Connection, State
+
+_EDGE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+_GONE = select.EPOLLERR | select.EPOLLHUP
+# Events taken from the kernel at once, and batches answered before other tasks get their turn.
+_BATCH_EVENTS = 128
+_BATCHES = 8
+_ACCEPTS = 64
+_SWEEP_SECONDS = 1.0
+# After a failed accept (no descriptors left): long enough for some to come back.
+_ACCEPT_PAUSE_SECONDS = 0.5
+_FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class Handler(Protocol):
+    """What answers requests: the proxy's pipeline, or the admin application."""
+
+    def seen(self, raw: bytes) -> Line | None:
+        """What a request line was found to mean, if it was seen."""
+        ...
+
+    def line(self, raw: bytes) -> Line:
+        """Read a request line. Raises BadRequest."""
+        ...
+
+    def hot(self, line: Line, now: float) -> HotAnswer | None:
+        """An answer that can be given at once."""
+        ...
+
+    def new_id(self) -> str:
+        """A request id."""
+        ...
+
+    def record_hot(
+        self,
+        line: Line,
+        block: HeaderBlock,
+        request_id: str,
+        peer: str,
+        now: float,
+        seconds: float,
+        size: int,
+    ) -> None:
+        """Count and log a hot answer."""
+        ...
+
+    async def handle(self, request: Request, client: Client) -> Result:
+        """Answer any request."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Numbers of `[server]`: bytes, seconds, connections."""
+
+    max_connections: int = 10_000
+    max_head_bytes: int = 16 * 1024
+    max_target_bytes: int = 8 * 1024
+    header_timeout: float = 10.0
+    idle_timeout: float = 75.0
+    write_timeout: float = 30.0
+
+
+class Reactor:
+    """Accepts and watches connections.
+
+    `now` is the monotonic second of the current batch, exact enough for timeouts. `handler` and `limits` may
+    be replaced while it runs (reload): each request takes what is there.
+    """
+
+    def __init__(
+        self,
+        listeners: Sequence[socket.socket],
+        *,
+        handler: Handler,
+        limits: Limits,
+        nursery: trio.Nursery,
+        metrics: Metrics,
+        log: Log,
+    ) -> None:
+        self.handler = handler
+        self.limits = limits
+        self.nursery = nursery
+        self.log = log
+        self.blocks = HeaderBlocks()
+        self.now = time.monotonic()
+        self.is_draining = False
+        self.connections: dict[int, Connection] = {}
+        self._metrics = metrics
+        self._listeners = {sock.fileno(): sock for sock in listeners}
+        self._epoll = select.epoll()
+        self._emptied = trio.Event()
+        for fd in self._listeners:
+            self._epoll.register(fd, select.EPOLLIN)
+
+    async def run(self) -> None:
+        """Serve until cancelled; then every socket is closed."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._sweep)
+                await self._watch(nursery)
+        finally:
+            self.stop_accepting()
+            for connection in list(self.connections.values()):
+                connection.abort()
+            self._epoll.close()
+
+    async def _watch(self, nursery: trio.Nursery) -> None:
+        epoll, connections = self._epoll, self.connections
+        while True:
+            await trio.lowlevel.wait_readable(epoll.fileno())
+            for _ in range(_BATCHES):
+                events = epoll.poll(0, _BATCH_EVENTS)
+                if not events:
+                    break
+                self.now = time.monotonic()
+                for fd, mask in events:
+                    connection = connections.get(fd)
+                    if connection is None:
+                        if fd in self._listeners:
+                            self._accept(fd, nursery)
+                    elif mask & _GONE:
+                        self._on_gone(connection)
+                    else:
+                        connection.on_readable()
+
+    def _on_gone(self, connection: Connection) -> None:
+        """The peer has reset, or closed both ways: whatever is under way for it is for nobody."""
+        if connection.state is State.BUSY and connection.scope is not None:
+            connection.scope.cancel()
+        else:
+            connection.on_readable()
+
+    def _accept(self, fd: int, nursery: trio.Nursery) -> None:
+        listener = self._listeners[fd]
+        for _ in range(_ACCEPTS):
+            try:
+                sock, address = listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as exc:
+                if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    self.log.error("accept_failed", reason=exc.strerror, connections=len(self.connections))
+                    self._epoll.unregister(fd)
+                    nursery.start_soon(self._resume_accepting, fd)
+                    return
+                continue  # The client gave up between its connect and our accept.
+            self._metrics.connections_total += 1
+            if len(self.connections) >= self.limits.max_connections:
+                self._metrics.connections_refused += 1
+                self._turn_away(sock)
+                continue
+            sock.setblocking(False)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            peer = str(address[0]) if isinstance(address, tuple) else "unix"
+            connection = Connection(sock, peer, self)
+            self.connections[connection.fd] = connection
+            self._epoll.register(connection.fd, _EDGE)
+
+    @staticmethod
+    def _turn_away(sock: socket.socket) -> None:
+        try:
+            sock.setblocking(False)
+            sock.send(_FULL)
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        finally:
+            sock.close()
+
+    async def _resume_accepting(self, fd: int) -> None:
+        await trio.sleep(_ACCEPT_PAUSE_SECONDS)
+        if fd in self._listeners:
+            self._epoll.register(fd, select.EPOLLIN)
+
+    async def _sweep(self) -> None:
+        """Close what has waited too long: one pass a second over all connections, no timer for each."""
+        while True:
+            await trio.sleep(_SWEEP_SECONDS)
+            self.now = now = time.monotonic()
+            limits = self.limits
+            for connection in list(self.connections.values()):
+                if connection.state is State.BUSY:
+                    if connection.blocked_at and now - connection.blocked_at > limits.write_timeout:
+                        connection.stop_waiting()
+                elif connection.has_partial_request:
+                    if now - connection.since > limits.header_timeout:
+                        connection.refuse_slow_head()
+                elif now - connection.since > limits.idle_timeout:
+                    connection.close()
+
+    def forget(self, connection: Connection) -> None:
+        """Take a connection out of the set; it closes its socket itself."""
+        if self.connections.pop(connection.fd, None) is None:
+            return
+        try:
+            self._epoll.unregister(connection.fd)
+        except (OSError, ValueError):
+            return  # The set is closed already.
+        finally:
+            if not self.connections:
+                self._emptied.set()
+
+    def stop_accepting(self) -> None:
+        """Close the listeners of this reactor's set; new connections are refused by the kernel."""
+        for fd, sock in self._listeners.items():
+            try:
+                self._epoll.unregister(fd)
+            except (OSError, ValueError):
+                continue
+            finally:
+                sock.close()
+        self._listeners.clear()
+
+    async def drain(self) -> None:
+        """Finish what is under way, take nothing new, and return when the last connection has gone."""
+        self.is_draining = True
+        self.stop_accepting()
+        for connection in list(self.connections.values()):
+            if connection.state is State.READING and not connection.has_partial_request:
+                connection.close()
+        while self.connections:
+            self._emptied = trio.Event()
+            await self._emptied.wait()
