@@ -13,6 +13,7 @@ from yatagarasu.observe.metrics import Metrics
 # How long an answer about the origins is good, and how long the asking may take.
 _READY_SECONDS = 1.0
 _CHECK_SECONDS = 5.0
+_NO_STORE = ("cache-control", "no-store")
 _OPEN = ("/health", "/ready")
 _INDEX = (
     b"<!doctype html><html lang=en><meta charset=utf-8><title>yatagarasu</title><h1>yatagarasu</h1><ul>"
@@ -68,6 +69,7 @@ class AdminApp:
         self._metrics = metrics
         self._readiness = readiness
         self._token = token
+        self._render: Callable[[Metrics, str], tuple[bytes, str]] | None = None
 
     async def handle(self, method: str, target: str, headers: Headers) -> AdminResponse:
         """Answer one request."""
@@ -81,13 +83,18 @@ class AdminApp:
         if path == "/ready":
             return await self._ready()
         if path == "/metrics":
-            from yatagarasu.observe.exposition import render
-
-            body, content_type = render(self._metrics, headers.get("accept", ""))
-            return AdminResponse(200, (("content-type", content_type),), body)
+            return await self._scrape(headers.get("accept", ""))
         if path == "/":
-            return AdminResponse(200, (("content-type", "text/html; charset=utf-8"),), _INDEX)
+            return AdminResponse(200, (("content-type", "text/html; charset=utf-8"), _NO_STORE), _INDEX)
         return _json(404, {"error": "no such endpoint"})
+
+    async def _scrape(self, accept: str) -> AdminResponse:
+        if self._render is None:
+            # Importing prometheus_client takes 60 ms, which no client should wait for. Rendering takes one,
+            # and stays here, where nobody changes the numbers meanwhile.
+            self._render = await trio.to_thread.run_sync(_import_render)
+        body, content_type = self._render(self._metrics, accept)
+        return AdminResponse(200, (("content-type", content_type), _NO_STORE), body)
 
     def _may(self, headers: Headers) -> bool:
         if self._token is None:
@@ -99,11 +106,17 @@ class AdminApp:
 
     async def _ready(self) -> AdminResponse:
         found = await self._readiness.get()
-        is_ready = not any(found.values())
+        is_ready = all(reason is None for reason in found.values())
         buckets = {name: {"ready": reason is None, "reason": reason} for name, reason in found.items()}
         return _json(200 if is_ready else 503, {"ready": is_ready, "buckets": buckets})
 
 
+def _import_render() -> Callable[[Metrics, str], tuple[bytes, str]]:
+    from yatagarasu.observe.exposition import render
+
+    return render
+
+
 def _json(status: int, value: object, *extra: Pair) -> AdminResponse:
-    pairs = (("content-type", "application/json"), ("cache-control", "no-store"), *extra)
+    pairs = (("content-type", "application/json"), _NO_STORE, *extra)
     return AdminResponse(status, pairs, json.dumps(value).encode() + b"\n")

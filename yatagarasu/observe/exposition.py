@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 
@@ -115,6 +115,8 @@ class _Collector:
 def render(metrics: Metrics, accept: str = "") -> tuple[bytes, str]:
     """All metrics as bytes and their content type, OpenMetrics where Accept asks for it."""
     registry = CollectorRegistry(auto_describe=False)
+    # CPU seconds, memory, open files, start time: what a dashboard puts beside every number of ours.
+    ProcessCollector(registry=registry)
     registry.register(_Collector(metrics))
     encoder, content_type = choose_encoder(accept)
     return encoder(registry), content_type

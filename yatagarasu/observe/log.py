@@ -1,36 +1,22 @@
 """The error log: events with fields on stderr, as JSON or for a terminal; no secret gets through it."""
 
 import json
+import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import IO
 
 from yatagarasu.errors import YatagarasuError, describe
+from yatagarasu.observe.scrub import Scrubber as Scrubber
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
-# What may carry a signature or a token wherever it turns up in a text.
-_SIGNATURES = re.compile(
-    r"((?:X-Amz-Signature|X-Amz-Security-Token|Signature|AWSAccessKeyId)=)[^&\s,;\"']+"
-    r"|((?:authorization|x-amz-security-token|cookie):\s*)[^\r\n\"]+",
-    re.IGNORECASE,
-)
-
-
-class Scrubber:
-    """Replaces secrets in a text: those it was given, and whatever looks like a signature or a token."""
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, known))) if known else None
-
-    def scrub(self, text: str) -> str:
-        """The text with *** for each secret."""
-        if self._known is not None:
-            text = self._known.sub("***", text)
-        return _SIGNATURES.sub(lambda match: f"{match[1] or match[2]}***", text)
+_BARE = re.compile(r"[!#-<>-~]+")
+_SECRET_FIELDS = frozenset(("authorization", "cookie", "password", "secret", "secret_key", "session_token", "token"))
+# Keys that `rate_limited` remembers; they are event names, so a program has a few dozen.
+_MAX_KEYS = 1024
 
 
 class Log:
@@ -40,6 +26,7 @@ class Log:
         level: the least that is written: debug, info, warning or error.
         format: "json" or "console".
         stream: a text stream, stderr if None; a broken one is ignored.
+        scrubber: what every text passes through on its way out.
         clock: epoch seconds.
     """
 
@@ -55,8 +42,9 @@ class Log:
         self._level = LEVELS[level]
         self._is_json = format == "json"
         self._stream = stream
-        self._scrubber = scrubber or Scrubber()
+        self.scrubber = scrubber or Scrubber()
         self._clock = clock
+        self._last: dict[str, float] = {}
 
     def debug(self, event: str, *, exc: BaseException | None = None, **fields: object) -> None:
         """Write at level debug; `exc` adds its context and the chain of its causes."""
@@ -74,6 +62,20 @@ class Log:
         """Write at level error."""
         self._write("error", event, exc, fields)
 
+    def rate_limited(self, key: str, seconds: float) -> bool:
+        """Whether `key` has had its turn within the last `seconds`; if not, this is its turn.
+
+        `if not log.rate_limited("accept", 1.0): log.error("accept_failed", …)`
+        """
+        now = self._clock()
+        # A wall clock that was set back must not silence anything.
+        if 0 <= now - self._last.get(key, -math.inf) < seconds:
+            return True
+        if len(self._last) >= _MAX_KEYS:
+            self._last.clear()
+        self._last[key] = now
+        return False
+
     def _write(self, level: str, event: str, exc: BaseException | None, fields: dict[str, object]) -> None:
         if LEVELS[level] < self._level:
             return
@@ -81,22 +83,37 @@ class Log:
             context = exc.context if isinstance(exc, YatagarasuError) else {}
             fields = {**context, **fields, "cause": describe(exc)}
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._clock()))
+        # Scrubbed before it is encoded: afterwards a secret may be spelt differently, and a cut could break
+        # the line's syntax.
+        clean = {name: self._clean(name, value) for name, value in fields.items()}
         if self._is_json:
-            record = {"time": stamp, "level": level, "event": event, **fields}
-            line = self._scrubber.scrub(json.dumps(record, default=str))
+            # The first three are the line's own, whatever an error's context is called.
+            line = json.dumps({"time": stamp, "level": level, "event": event} | _apart(clean))
         else:
-            text = " ".join(f"{name}={_shown(value)}" for name, value in fields.items())
-            line = self._scrubber.scrub(f"{stamp} {level:<7} {event} {text}".rstrip())
-        stream = self._stream or sys.stderr
-        if not self._is_json and stream.isatty():
-            line = f"\x1b[{_COLOURS[level]}m{line}\x1b[0m"
+            line = f"{stamp} {level:<7} {event}" + "".join(f" {key}={_shown(value)}" for key, value in clean.items())
         try:
+            stream = self._stream or sys.stderr
+            if not self._is_json and stream.isatty():
+                line = f"\x1b[{_COLOURS[level]}m{line}\x1b[0m"
             stream.write(line + "\n")
             stream.flush()
-        except (OSError, ValueError):
-            return  # Nobody reads any more; that is no reason to stop serving.
+        except (OSError, ValueError, AttributeError):
+            return  # Nobody reads any more, or there is no stderr; that is no reason to stop serving.
+
+    def _clean(self, name: str, value: object) -> object:
+        if value is None or isinstance(value, (bool, int)):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else str(value)
+        if isinstance(value, (list, tuple)):
+            return [self._clean(name, item) for item in value]
+        return "***" if name.lower() in _SECRET_FIELDS else self.scrubber.scrub(str(value))
+
+
+def _apart(fields: dict[str, object]) -> dict[str, object]:
+    return {(f"{name}_" if name in ("time", "level", "event") else name): value for name, value in fields.items()}
 
 
 def _shown(value: object) -> str:
     text = str(value)
-    return text if re.fullmatch(r"[!#-~]+", text) else json.dumps(text)
+    return text if _BARE.fullmatch(text) else json.dumps(text)

@@ -15,6 +15,7 @@ import trio
 
 from yatagarasu.cache.body import Body, FileBody, MemoryBody, NoBody, WindowBody
 from yatagarasu.cache.entry import Entry, Key
+from yatagarasu.cache.policy import NotStorable
 from yatagarasu.cache.tiers import Tiers
 from yatagarasu.errors import (
     InternalError,
@@ -30,7 +31,7 @@ from yatagarasu.http.messages import ResponseHead
 from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
 from yatagarasu.origin.client import OriginResponse
-from yatagarasu.proxy.answer import Unshared, refreshed, relay, understand
+from yatagarasu.proxy.answer import Unshared, lifetime_of, refreshed, relay, understand
 from yatagarasu.proxy.assembly import Assembly, Lease
 from yatagarasu.proxy.fetch import WHOLE, Fetch, FlightSettings, Span, Verdict
 from yatagarasu.proxy.flight import Flight
@@ -279,6 +280,8 @@ class Coalescer:
         head = ResponseHead(response.status, response.headers)
         now, fetch = self._clock(), flight.fetch
         if not flight.is_shared:
+            if not isinstance(lifetime_of(fetch, head, now), NotStorable):
+                self._unshared.pop(fetch.key, None)
             return self._relay(flight, head, request_time, now)
         if head.status == 304:
             self._refresh(flight, head, request_time, now)
@@ -364,8 +367,9 @@ class Coalescer:
         assembly = flight.assembly
         if assembly is None or not flight.is_shared or any(lease.has_begun for lease in assembly.leases):
             return False
-        assembly.changed = ObjectChanged("the fetch began again", **flight.fetch.context())
-        assembly.changed.__cause__ = cause
+        error = ObjectChanged("the fetch began again", **flight.fetch.context())
+        error.__cause__ = cause
+        self._disown(assembly, error)
         assembly.flights.remove(flight)
         if self.settings.enabled:
             self._heads.setdefault((flight.fetch.key, flight.method), flight)
@@ -390,10 +394,7 @@ class Coalescer:
             if flight in assembly.flights:
                 assembly.flights.remove(flight)
             if isinstance(error, ObjectChanged):
-                assembly.changed = error
-                self._tiers.remove(assembly.entry.key)
-                if self._assemblies.get(assembly.entry.key) is assembly:
-                    del self._assemblies[assembly.entry.key]
+                self._disown(assembly, error)
             elif assembly.body.is_complete:
                 self._complete(assembly)
             assembly.body.wake()
@@ -402,6 +403,13 @@ class Coalescer:
             self._settle(assembly)
 
     # Book-keeping
+
+    def _disown(self, assembly: Assembly, error: ObjectChanged) -> None:
+        """Its generation is over: nobody may find it any more, and its readers are told so."""
+        assembly.changed = error
+        self._tiers.remove(assembly.entry.key)
+        if self._assemblies.get(assembly.entry.key) is assembly:
+            del self._assemblies[assembly.entry.key]
 
     def _new_body(self, size: int | None) -> Body:
         if size is not None and size <= self.settings.max_memory_object:

@@ -229,7 +229,7 @@ class Flight:
             if got is None or got.start is None or got.stop is None:
                 raise OriginBroken("206 without a usable Content-Range", endpoint=response.endpoint)
             asked = self.span
-            if asked.suffix is None and (got.start > asked.start or asked.is_whole):
+            if self.is_shared and asked.suffix is None and (got.start > asked.start or asked.is_whole):
                 raise OriginBroken(
                     f"asked for {asked.field()}, got bytes {got.start}-{got.stop - 1}",
                     endpoint=response.endpoint,
@@ -314,8 +314,8 @@ class Flight:
 
     def _meets_present_bytes(self, end: int) -> bool:
         assert self.assembly is not None
-        if len(self.assembly.flights) < 2 and self.pos == self.start:
-            return False
+        if not self.is_shared or (len(self.assembly.flights) < 2 and self.pos == self.start):
+            return False  # Nobody else writes into a window, and looking there would let go of its bytes.
         run = self.assembly.body.present_until(self.pos) - self.pos
         return run > 0 and (run >= _SKIP_BYTES or self.pos + run >= end)
 
