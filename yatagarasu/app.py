@@ -7,10 +7,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import trio
 
@@ -38,11 +39,13 @@ from yatagarasu.proxy.router import Route, Router
 from yatagarasu.s3.addressing import resolve_address
 from yatagarasu.s3.signing import Credentials
 from yatagarasu.server.lifecycle import Lifecycle
-from yatagarasu.server.listener import format_address, open_listeners
+from yatagarasu.server.listener import close_listeners, format_address, open_listeners
 from yatagarasu.server.reactor import Limits, Reactor
 
 # What a bucket check may take, connect and retries included.
 _CHECK_SECONDS = 10.0
+# The same for readiness: below what the admin listener grants all of them together.
+_READY_SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +200,25 @@ class System:
         admin_address: the admin listener, None where there is none.
     """
 
-    def __init__(self, config: Config, nursery: trio.Nursery, log: Log, write_access: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        nursery: trio.Nursery,
+        log: Log,
+        write_access: Callable[[bytes], None],
+        listeners: Sequence[socket.socket],
+        admin_listeners: Sequence[socket.socket],
+    ) -> None:
         self.config = config
         self.log = log
         self.metrics = Metrics()
-        self.access_log = AccessLog(write_access, format=access_format(config), enabled=config.log.access)
+        self.access_log = AccessLog(
+            write_access,
+            format=access_format(config, sys.stdout),
+            enabled=config.log.access,
+            colours=sys.stdout.isatty(),
+        )
+        self._configured_at = time.time()
         self._nursery = nursery
         memory = config.cache.memory
         self.memory = MemoryTier(memory.max_size, memory.max_object_size)
@@ -221,17 +238,8 @@ class System:
         token = config.admin.token.get_secret_value() if config.admin.token is not None else ""
         self.admin = AdminApp(self.metrics, readiness, token=token or None)
         self.pipeline = self._wire(config, self._transport)
-        self.listeners = open_listeners(config.server.listen)
-        self.admin_listeners: list[socket.socket] = []
-        try:
-            if config.admin.listen:
-                self.admin_listeners = open_listeners([config.admin.listen])
-        except ConfigError:
-            for sock in self.listeners:
-                sock.close()
-            raise
         self.reactor = Reactor(
-            self.listeners,
+            listeners,
             handler=self.pipeline,
             limits=limits(config),
             nursery=nursery,
@@ -239,15 +247,15 @@ class System:
             log=log,
         )
         self.admin_reactor = Reactor(
-            self.admin_listeners,
+            admin_listeners,
             handler=AdminHandler(self.admin),
             limits=Limits(max_connections=256),
             nursery=nursery,
             metrics=Metrics(),
             log=log,
         )
-        self.addresses = [format_address(sock) for sock in self.listeners]
-        self.admin_address = format_address(self.admin_listeners[0]) if self.admin_listeners else None
+        self.addresses = [format_address(sock) for sock in listeners]
+        self.admin_address = format_address(admin_listeners[0]) if admin_listeners else None
         self._register_gauges()
 
     def _wire(self, config: Config, transport: OriginTransport) -> Pipeline:
@@ -271,6 +279,8 @@ class System:
         gauge("yatagarasu_memory_bytes", "Bytes held by the memory tier.", lambda: statistics().bytes)
         gauge("yatagarasu_memory_max_bytes", "Bytes the memory tier may hold.", lambda: statistics().max_bytes)
         gauge("yatagarasu_memory_entries", "Entries in the memory tier.", lambda: statistics().entries)
+        gauge("yatagarasu_config_loaded_timestamp_seconds", "When the config was read.", lambda: self._configured_at)
+        self.metrics.counter("yatagarasu_access_log_dropped", "Access-log lines lost.", lambda: self.access_log.dropped)
         self.metrics.counter(
             "yatagarasu_memory_evictions", "Entries that left to make room.", lambda: statistics().evictions
         )
@@ -284,7 +294,7 @@ class System:
 
         async def check(route: Route) -> None:
             try:
-                with trio.fail_after(_CHECK_SECONDS):
+                with trio.fail_after(_READY_SECONDS):
                     await route.origin.check()
                 results[route.bucket] = None
             except (YatagarasuError, trio.TooSlowError) as exc:
@@ -307,9 +317,11 @@ class System:
         ):
             if before != after:
                 self.log.warning("reload_needs_restart", key=name)
+        self.log.scrubber.add(secrets_of(config))
         self._transport = new_transport(config)
         pipeline = self._wire(config, self._transport)
         self.config, self.pipeline = config, pipeline
+        self._configured_at = time.time()
         self.coalescer.settings = flight_settings(config)
         self.reactor.limits = limits(config)
         self.reactor.handler = pipeline
@@ -335,16 +347,16 @@ class System:
         await self._transport.aclose()
 
 
-def access_format(config: Config) -> str:
-    """The log's format with `auto` decided: console on a terminal, JSON otherwise."""
+def access_format(config: Config, stream: IO[str]) -> str:
+    """A log's format with `auto` decided: console where `stream` is a terminal, JSON otherwise."""
     if config.log.format != "auto":
         return config.log.format
-    return "console" if sys.stderr.isatty() else "json"
+    return "console" if stream.isatty() else "json"
 
 
 def new_log(config: Config) -> Log:
     """The error log on stderr, which knows the config's secrets."""
-    return Log(level=config.log.level, format=access_format(config), scrubber=Scrubber(secrets_of(config)))
+    return Log(level=config.log.level, format=access_format(config, sys.stderr), scrubber=Scrubber(secrets_of(config)))
 
 
 def write_stdout(batch: bytes) -> None:
@@ -360,8 +372,14 @@ async def open_system(
     config: Config, *, log: Log | None = None, write_access: Callable[[bytes], None] = write_stdout
 ) -> AsyncIterator[System]:
     """A running system as a context manager; leaving it ends everything at once."""
+    listeners = open_listeners(config.server.listen)
+    try:
+        admin_listeners = open_listeners([config.admin.listen] if config.admin.listen else [])
+    except ConfigError:
+        close_listeners(listeners)
+        raise
     async with trio.open_nursery() as nursery:
-        system = System(config, nursery, log or new_log(config), write_access)
+        system = System(config, nursery, log or new_log(config), write_access, listeners, admin_listeners)
         nursery.start_soon(system.run)
         try:
             yield system

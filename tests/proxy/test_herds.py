@@ -21,7 +21,9 @@ def whole(clients: list[RecordingClient], data: bytes) -> int:
     return sum(client.is_whole and client.status == 200 and client.body == data for client in clients)
 
 
-async def test_cold_object_costs_one_request_and_followers_wait_no_longer_than_the_leader(autojump_clock, make_rig, origin):
+async def test_cold_object_costs_one_request_and_followers_wait_no_longer_than_the_leader(
+    autojump_clock, make_rig, origin
+):
     origin.objects["k"] = DATA_10K
     origin.default = Play(latency=0.2)
     rig = make_rig()
@@ -178,7 +180,9 @@ async def test_a_slow_first_client_slows_nobody(autojump_clock, make_rig, origin
 
 
 @pytest.mark.parametrize("play", [Play(status=503), Play(error=RESET)], ids=["503", "reset"])
-async def test_a_failing_origin_sees_three_requests_and_everybody_gets_the_same_answer(autojump_clock, make_rig, origin, play):
+async def test_a_failing_origin_sees_three_requests_and_everybody_gets_the_same_answer(
+    autojump_clock, make_rig, origin, play
+):
     origin.objects["k"] = DATA_10K
     origin.default = play
     rig = make_rig()
@@ -224,7 +228,9 @@ async def test_an_object_replaced_in_the_middle_is_never_mixed_nor_short_and_who
     await rig.settle()
 
 
-async def test_an_object_replaced_before_the_first_byte_is_served_anew(autojump_clock, make_rig, origin: ScriptedOrigin):
+async def test_an_object_replaced_before_the_first_byte_is_served_anew(
+    autojump_clock, make_rig, origin: ScriptedOrigin
+):
     origin.objects["k"] = DATA_4M
     rig = make_rig()
     await rig.ask(method="HEAD")

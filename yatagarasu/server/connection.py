@@ -64,7 +64,7 @@ class Connection:
 
     __slots__ = (
         "_buffer",
-        "_is_checked",
+        "_has_skipped",
         "_reactor",
         "_turn_bytes",
         "blocked_at",
@@ -87,7 +87,7 @@ class Connection:
         self.is_readable = False
         self.scope: trio.CancelScope | None = None
         self._buffer = b""
-        self._is_checked = False
+        self._has_skipped = False
         self._reactor = reactor
         self._turn_bytes = 0
 
@@ -132,6 +132,10 @@ class Connection:
         handler = reactor.handler
         seen, known, hot = handler.seen, reactor.blocks.get, handler.hot
         buffer = self._buffer
+        if buffer[0] == 13 and not self._has_skipped and buffer.startswith(b"\r\n"):
+            # RFC 9112, section 2.2: one empty line before a request is forgiven.
+            self._has_skipped = True
+            self._buffer = buffer = buffer[2:]
         while buffer:
             end = buffer.find(b"\r\n\r\n")
             if end < 0 or end > reactor.limits.max_head_bytes:
@@ -181,12 +185,6 @@ class Connection:
         """Refuse at once what can no longer become a good request."""
         buffer, limits = self._buffer, self._reactor.limits
         cut = buffer.find(b"\r\n")
-        if cut == 0 and not self._is_checked:
-            # RFC 9112, section 2.2: one empty line before a request is forgiven.
-            self._is_checked = True
-            self._buffer = buffer[2:]
-            self._advance()
-            return
         line_bytes = cut if cut >= 0 else len(buffer)
         if line_bytes > limits.max_target_bytes + 64:
             self._refuse(TargetTooLong())
@@ -206,7 +204,7 @@ class Connection:
 
     def _start(self, work: object, *args: object) -> None:
         self.state = State.BUSY
-        self._is_checked = False
+        self._has_skipped = False
         self._reactor.nursery.start_soon(self._run, work, args)
 
     async def _run(self, work: object, args: tuple[object, ...]) -> None:
@@ -252,7 +250,7 @@ class Connection:
         return await self._handle(line, block, keeps_alive=keeps_alive)
 
     async def _respond_error(self, error: RequestError) -> bool:
-        return await self._handle(Line("", "", 1, error=error), _NO_HEADERS, keeps_alive=False)
+        return await self._handle(Line("", "", 0, error=error), _NO_HEADERS, keeps_alive=False)
 
     async def _handle(self, line: Line, block: HeaderBlock, *, keeps_alive: bool) -> bool:
         handler = self._reactor.handler

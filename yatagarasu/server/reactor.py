@@ -9,6 +9,7 @@ import select
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from yatagarasu.proxy.pipeline import Request, Result
 from yatagarasu.proxy.reader import Client
 from yatagarasu.proxy.router import Line
 from yatagarasu.server.connection import Connection, State
+from yatagarasu.server.listener import close_listeners
 
 _EDGE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
 _GONE = select.EPOLLERR | select.EPOLLHUP
@@ -163,7 +165,8 @@ class Reactor:
                 return
             except OSError as exc:
                 if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    self.log.error("accept_failed", reason=exc.strerror, connections=len(self.connections))
+                    if not self.log.rate_limited("accept", 1.0):
+                        self.log.error("accept_failed", reason=exc.strerror, connections=len(self.connections))
                     self._epoll.unregister(fd)
                     nursery.start_soon(self._resume_accepting, fd)
                     return
@@ -227,13 +230,11 @@ class Reactor:
 
     def stop_accepting(self) -> None:
         """Close the listeners of this reactor's set; new connections are refused by the kernel."""
-        for fd, sock in self._listeners.items():
-            try:
+        for fd in self._listeners:
+            # One that is paused is not in the set.
+            with suppress(OSError, ValueError):
                 self._epoll.unregister(fd)
-            except (OSError, ValueError):
-                continue
-            finally:
-                sock.close()
+        close_listeners(tuple(self._listeners.values()))
         self._listeners.clear()
 
     async def drain(self) -> None:
