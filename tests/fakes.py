@@ -69,6 +69,9 @@ class ScriptedResponse:
         self.status, self.headers, self.endpoint = status, headers, origin.endpoint
         self._data, self._play, self._origin, self._pos = data, play, origin, 0
 
+    def take_buffered(self) -> bytes:
+        return b""
+
     async def receive_some(self) -> bytes:
         play = self._play
         await trio.lowlevel.checkpoint()

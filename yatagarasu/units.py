@@ -1,6 +1,7 @@
 """Sizes and durations as people write them: "64KiB", "250ms", and back."""
 
 import re
+from decimal import Decimal
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -12,6 +13,11 @@ _SIZES = {
     "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4,
 }  # fmt: skip
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+# What people write for our units of time; case matters to us ("M" could be months), so capitals are here too.
+_MEANT = {
+    "": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m",
+    "minutes": "m", "hr": "h", "hrs": "h", "hour": "h", "hours": "h", "day": "d", "days": "d",
+} | {unit: unit for unit in _DURATIONS}  # fmt: skip
 _NUMBER = re.compile(r"([0-9](?:[0-9_]*[0-9])?(?:\.[0-9]+)?)\s*([A-Za-z]*)")
 
 
@@ -20,11 +26,11 @@ def parse_size(text: str) -> int:
     match = _NUMBER.fullmatch(text.strip())
     if match is None:
         raise ValueError(f'{text!r} is not a size; write it as "64KiB", "256MiB" or "10GiB"')
-    unit = match[2].lower()
-    if unit not in _SIZES:
-        hint = {"k": "KiB", "m": "MiB", "g": "GiB", "t": "TiB"}.get(unit[:1], "KiB")
-        raise ValueError(f'{match[2]!r} is not a unit of size; did you mean "{match[1]}{hint}"?')
-    return int(float(match[1].replace("_", "")) * _SIZES[unit])
+    number, unit = match.groups()
+    if unit.lower() not in _SIZES:
+        hint = {"k": "KiB", "m": "MiB", "g": "GiB", "t": "TiB"}.get(unit[:1].lower(), "KiB")
+        raise ValueError(f'{unit!r} is not a unit of size; did you mean "{number}{hint}"?')
+    return int(Decimal(number.replace("_", "")) * _SIZES[unit.lower()])
 
 
 def parse_duration(text: str) -> float:
@@ -33,26 +39,14 @@ def parse_duration(text: str) -> float:
     if stripped == "0":
         return 0.0
     total, pos = 0.0, 0
-    for match in _NUMBER.finditer(stripped):
-        if match.start() != pos:
-            break
-        if match[2] not in _DURATIONS:
-            if match[2].lower() in _DURATIONS or match[2].lower() in (
-                "sec",
-                "min",
-                "hour",
-                "hours",
-                "seconds",
-                "minutes",
-                "",
-            ):
-                unit = {"min": "m", "minutes": "m", "hour": "h", "hours": "h"}.get(
-                    match[2].lower(),
-                    match[2].lower()[:2] if match[2].lower() == "ms" else match[2].lower()[:1] or "s",
-                )
-                raise ValueError(f'{text!r} has no unit we know; did you mean "{match[1]}{unit}"?')
-            raise ValueError(f"{match[2]!r} is not a unit of time; use ms, s, m, h or d")
-        total += float(match[1].replace("_", "")) * _DURATIONS[match[2]]
+    while (match := _NUMBER.match(stripped, pos)) is not None:
+        number, unit = match.groups()
+        if unit not in _DURATIONS:
+            meant = _MEANT.get(unit.lower())
+            if meant is None:
+                raise ValueError(f"{unit!r} is not a unit of time; use ms, s, m, h or d")
+            raise ValueError(f'{text!r} has no unit we know; did you mean "{number}{meant}"?')
+        total += float(number.replace("_", "")) * _DURATIONS[unit]
         pos = match.end()
     if pos != len(stripped) or not stripped:
         raise ValueError(f'{text!r} is not a duration; write it as "250ms", "10s" or "1h"')
@@ -68,10 +62,8 @@ def format_size(size: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest exact form: 0.25 is "250ms", 3600 is "1h"."""
-    if seconds and seconds != int(seconds):
-        return f"{seconds * 1000:g}ms"
-    for unit, factor in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds and seconds % factor == 0:
+    """The largest unit that needs no fraction, to the microsecond: 0.25 is "250ms", 3600 is "1h", 0 is "0s"."""
+    for unit, factor in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        if seconds % factor == 0 and (seconds or unit == "s"):
             return f"{int(seconds) // factor}{unit}"
-    return f"{seconds:g}s"
+    return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + "ms"

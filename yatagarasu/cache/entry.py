@@ -31,7 +31,8 @@ class Lifetime:
     always_revalidate: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+# Not frozen, which would make each one several microseconds dearer; `derived` alone changes.
+@dataclass(slots=True, eq=False)
 class Entry:
     """A stored response. Immutable: a 304 makes a new entry over the same body.
 

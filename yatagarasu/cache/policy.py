@@ -77,7 +77,8 @@ def storable(
         now: epoch seconds at which the response came.
     """
     headers, status = response.headers, response.status
-    directives = targeted_directives(headers) or parse_response_directives(headers)
+    targeted = targeted_directives(headers)
+    directives = targeted or parse_response_directives(headers)
     if method not in ("GET", "HEAD"):
         return NotStorable("method")
     if request.no_store:
@@ -85,7 +86,9 @@ def storable(
     refusal = _refusal(headers, directives, authorized=authorized)
     if refusal is not None:
         return NotStorable(refusal)
-    explicit = explicit_freshness(headers, directives, now)
+    # RFC 9213, section 2.2: beside a targeted field, Expires is ignored as Cache-Control is.
+    stated = headers if targeted is None else headers.without(("expires",))
+    explicit = explicit_freshness(stated, directives, now)
     if status >= 500 or status < 200 or (status not in _CACHEABLE and explicit is None):
         return NotStorable(f"status {status}")
     if status not in _CACHEABLE and directives.must_understand:
@@ -136,7 +139,7 @@ def _or(stated: float | None, default: float) -> float:
 
 def decide(request: RequestDirectives, entry: Entry | None, now: float) -> Decision:
     """What answers a request (RFC 9111, section 4). The entry already matches its Vary."""
-    if request.no_store:
+    if request.no_store and not request.only_if_cached:
         return Decision.PASS
     if entry is None:
         return Decision.UNAVAILABLE if request.only_if_cached else Decision.MISS
@@ -144,9 +147,9 @@ def decide(request: RequestDirectives, entry: Entry | None, now: float) -> Decis
         return Decision.HIT
     if request.only_if_cached:
         return Decision.UNAVAILABLE
-    if not request.no_cache and request.max_age is None and request.min_fresh is None:
-        if may_serve_while_revalidating(entry, now):
-            return Decision.STALE
+    takes_stale = not request.no_cache and request.max_age is None and request.min_fresh is None
+    if takes_stale and may_serve_while_revalidating(entry, now):
+        return Decision.STALE
     return Decision.REVALIDATE if validators(entry) else Decision.MISS
 
 

@@ -74,7 +74,7 @@ def _load(path: Path) -> "Loaded":
     from yatagarasu.config.load import load, load_file
 
     if str(path) == "-":
-        return load("<stdin>", sys.stdin.read(), os.environ, base=Path.cwd())
+        return load("<stdin>", sys.stdin.buffer.read(), os.environ, base=Path.cwd())
     return load_file(path, os.environ)
 
 

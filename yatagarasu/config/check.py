@@ -2,28 +2,43 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from yatagarasu.config.model import BucketConfig, Config
-from yatagarasu.config.positions import Path, Positions
+from yatagarasu.config.positions import Path, Positions, dotted
 from yatagarasu.config.report import Problem
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9]")
 _RESERVED = ("/health", "/ready")
 
+# Tables some of whose findings come of a comparison with another table.
+_COMPARED: dict[Path, Path] = {("admin",): ("server",), ("coalescing",): ("origin",)}
+
 # path, code, message, hint, severity
 _Finding = tuple[Path, str, str, str | None, str]
 
 
-def check(name: str, config: Config, positions: Positions) -> list[Problem]:
-    """Every problem of a config whose keys are each good by themselves."""
+def check(name: str, config: Config, positions: Positions, *, without: Sequence[Path] = ()) -> list[Problem]:
+    """Every problem of a config whose keys are each good by themselves.
+
+    Args:
+        name: stands for the file in problems.
+        config: what was read.
+        positions: where it stands.
+        without: keys that were left out of `config` as bad in themselves; nothing is said about the tables
+            around them, where a complaint could come of their absence.
+    """
     problems = []
     for path, code, message, hint, severity in _findings(config):
+        table = path[:-1] if isinstance(path[-1], str) else path
+        around = (table, _COMPARED.get(table, table))
+        if any(left_out[: len(outer)] == outer for left_out in without for outer in around):
+            continue
         line, column = positions.value(path)
-        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-        problems.append(Problem(name, line, column, code, f"{dotted}: {message}", hint, severity, dotted))
+        key = dotted(path)
+        problems.append(Problem(name, line, column, code, f"{key}: {message}", hint, severity, key))
     return problems
 
 
@@ -61,7 +76,7 @@ def _server(config: Config) -> Iterator[_Finding]:
         if why:
             yield _error(path, "bad-address", f"{text!r} {why}", 'write "host:port" or "unix:/path"')
         elif text in seen and not text.endswith(":0"):
-            yield _error(path, "duplicate-listen", f"{text} is taken by {_dotted(seen[text])} already")
+            yield _error(path, "duplicate-listen", f"{text} is taken by {dotted(seen[text])} already")
         seen.setdefault(text, path)
     host = config.admin.listen.rpartition(":")[0].strip("[]")
     if host and not _is_loopback(host) and not config.admin.listen.startswith("unix:") and not config.admin.token:
@@ -87,9 +102,10 @@ def _server(config: Config) -> Iterator[_Finding]:
 
 def _listen_problem(text: str) -> str | None:
     if text.startswith("unix:"):
-        return None if text[5:].startswith("/") and len(text) < 112 else "needs an absolute path of at most 107 bytes"
+        path = text.removeprefix("unix:").encode()
+        return None if path.startswith(b"/") and len(path) <= 107 else "needs an absolute path of at most 107 bytes"
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65535:
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
         return "has no port from 0 to 65535"
     if host.count(":") and not host.startswith("["):
         return "needs brackets around an IPv6 address"
@@ -218,10 +234,15 @@ def _s3(path: Path, bucket: BucketConfig) -> Iterator[_Finding]:
             "3 to 63 letters, digits, dots and hyphens",
         )
     if s3.endpoint is not None:
-        parts = urlsplit(s3.endpoint)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            yield _error((*path, "endpoint"), "bad-url", f"{s3.endpoint!r} is not a URL", 'write "https://host:port"')
-        elif parts.query or parts.fragment or parts.username:
+        try:
+            parts = urlsplit(s3.endpoint)
+            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_url = False
+        # A URL may hold a password: it is not repeated.
+        if not is_url:
+            yield _error((*path, "endpoint"), "bad-url", "is not a URL", 'write "https://host:port"')
+        elif parts.query or parts.fragment or "@" in parts.netloc:
             yield _error((*path, "endpoint"), "bad-url", "must have no user, query or fragment")
     if s3.anonymous:
         for name in ("access_key", "secret_key", "session_token"):
@@ -242,7 +263,3 @@ def _s3(path: Path, bucket: BucketConfig) -> Iterator[_Finding]:
         )
     if s3.key_prefix.startswith("/") or any(part in (".", "..") for part in s3.key_prefix.split("/")):
         yield _error((*path, "key_prefix"), "bad-prefix", "must not start with a slash, nor have segments of dots")
-
-
-def _dotted(path: Path) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")

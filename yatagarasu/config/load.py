@@ -4,7 +4,8 @@ Every problem is collected, each with its place; nothing is raised for what an o
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path as FilePath
@@ -15,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from yatagarasu.config.check import check
 from yatagarasu.config.model import Config
-from yatagarasu.config.positions import Path, Positions
+from yatagarasu.config.positions import Path, Positions, dotted
 from yatagarasu.config.report import Problem
 
 _VARIABLE = re.compile(
@@ -42,27 +43,36 @@ def load_file(path: FilePath, environ: Mapping[str, str]) -> Loaded:
     """Load a file; one that cannot be read is a problem like any other."""
     name = str(path)
     try:
-        text = path.read_bytes().decode("utf-8")
+        content = path.read_bytes()
     except OSError as exc:
         return Loaded("", None, [Problem(name, 1, 1, "unreadable", f"cannot read {name}: {exc.strerror}")])
-    except UnicodeDecodeError:
-        return Loaded("", None, [Problem(name, 1, 1, "syntax", f"{name} is not UTF-8")])
-    return load(name, text, environ, base=path.resolve().parent)
+    return load(name, content, environ, base=path.resolve().parent)
 
 
-def load(name: str, text: str, environ: Mapping[str, str], *, base: FilePath) -> Loaded:
-    """Load a text.
+def load(name: str, content: bytes | str, environ: Mapping[str, str], *, base: FilePath) -> Loaded:
+    """Load what a file holds.
 
     Args:
         name: stands for the file in problems.
+        content: TOML; bytes must be UTF-8.
         environ: where `${NAME}` is looked up.
         base: folder that relative `${file:...}` paths start from.
     """
+    try:
+        text = content if isinstance(content, str) else content.decode()
+    except UnicodeDecodeError as exc:
+        before = exc.object[: exc.start]
+        line, column = before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode()) + 1
+        problem = Problem(name, line, column, "syntax", f"not UTF-8: byte 0x{exc.object[exc.start]:02x}")
+        return Loaded(exc.object.decode(errors="replace"), None, [problem])
     loaded = Loaded(text)
     try:
         data = tomli.loads(text)
     except tomli.TOMLDecodeError as exc:
         loaded.problems.append(_syntax(name, text, str(exc)))
+        return loaded
+    except RecursionError:
+        loaded.problems.append(Problem(name, 1, 1, "syntax", "not TOML: nested too deeply"))
         return loaded
     positions = Positions(text)
     reader = _Interpolation(name, environ, base, positions, loaded.problems)
@@ -70,15 +80,39 @@ def load(name: str, text: str, environ: Mapping[str, str], *, base: FilePath) ->
     try:
         config = Config.model_validate(data)
     except ValidationError as exc:
+        bad: list[Path] = []
         for error in exc.errors(include_url=False):
+            bad.append(error["loc"])
             if not any(error["loc"][: len(path)] == path for path in reader.failed):
                 loaded.problems.append(_problem(name, positions, dict(error)))
+        rest = _without(data, bad)
+        if rest is not None:
+            loaded.problems.extend(check(name, rest, positions, without=[*reader.failed, *bad]))
     else:
-        loaded.problems.extend(check(name, config, positions))
+        loaded.problems.extend(check(name, config, positions, without=reader.failed))
         if not loaded.has_errors:
             loaded.config = config
     loaded.problems.sort(key=lambda problem: (problem.line, problem.column))
     return loaded
+
+
+def _without(data: dict[str, Any], bad: Sequence[Path]) -> Config | None:
+    """The config that is left without its bad keys, so that every problem is told at once, not layer after layer.
+
+    None where a required key is bad or missing: what the rest of its table means cannot be told.
+    """
+    for path in bad:
+        # A bad item of an array takes the array with it, so that the other paths stay true.
+        *tables, key = path[: max(index for index, part in enumerate(path) if isinstance(part, str)) + 1]
+        with suppress(KeyError, IndexError, TypeError, AttributeError):  # gone already, or it is missing
+            table: Any = data
+            for part in tables:
+                table = table[part]
+            table.pop(key, None)
+    try:
+        return Config.model_validate(data)
+    except ValidationError:
+        return None
 
 
 def _syntax(name: str, text: str, message: str) -> Problem:
@@ -129,7 +163,7 @@ class _Interpolation:
                 self._fail(
                     path,
                     "bad-variable",
-                    f"{match[0]} is no variable",
+                    "${ begins no variable",
                     "write ${NAME}, ${NAME:-default} or ${file:PATH}",
                 )
                 return ""
@@ -152,10 +186,13 @@ class _Interpolation:
         if replaced == text or not _VARIABLE.fullmatch(text):
             return replaced
         # A value that is nothing but a variable may stand for a number or a flag.
-        lowered = replaced.lower()
-        if lowered in ("true", "false") and _wants(path, bool):
-            return lowered == "true"
-        return int(replaced) if replaced.isascii() and replaced.isdigit() and _wants(path, int) else replaced
+        if replaced.lower() in ("true", "false") and _wants(path, bool):
+            return replaced.lower() == "true"
+        for kind in (int, float):
+            if _wants(path, kind):
+                with suppress(ValueError):
+                    return kind(replaced)
+        return replaced
 
     def _file(self, name: str, path: Path) -> str:
         try:
@@ -168,7 +205,8 @@ class _Interpolation:
     def _fail(self, path: Path, code: str, message: str, hint: str | None) -> None:
         self.failed.append(path)
         line, column = self._positions.value(path)
-        self._problems.append(Problem(self._name, line, column, code, message, hint, key=_dotted(path)))
+        key = dotted(path)
+        self._problems.append(Problem(self._name, line, column, code, f"{key}: {message}", hint, key=key))
 
 
 def _model_at(path: Path) -> type[BaseModel] | None:
@@ -203,23 +241,14 @@ def _wants(path: Path, kind: type) -> bool:
     return field_info is not None and (field_info.annotation is kind or kind in get_args(field_info.annotation))
 
 
-def _dotted(path: Path) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
 _EXPECTED = {
     "bool_type": "true or false",
-    "bool_parsing": "true or false",
     "int_type": "a whole number",
-    "int_parsing": "a whole number",
-    "int_from_float": "a whole number",
     "float_type": "a number",
-    "float_parsing": "a number",
     "string_type": "a string in quotes",
     "list_type": "an array",
+    "size_type": 'a size such as "64KiB"',
+    "duration_type": 'a duration such as "250ms"',
     "model_type": "a table",
     "dict_type": "a table",
 }
@@ -227,10 +256,9 @@ _EXPECTED = {
 
 def _problem(name: str, positions: Positions, error: dict[str, Any]) -> Problem:
     """One of pydantic's errors in our words."""
-    # Unions add a part for the alternative that was tried; it is no key.
-    path: Path = tuple(part for part in error["loc"] if isinstance(part, int) or _is_key(error["loc"], part))
+    path: Path = error["loc"]
     kind, context = error["type"], error.get("ctx", {})
-    key = _dotted(path)
+    key = dotted(path)
     line, column = positions.value(path)
     message, hint, code = error["msg"], None, "bad-value"
     if kind == "extra_forbidden":
@@ -243,10 +271,8 @@ def _problem(name: str, positions: Positions, error: dict[str, Any]) -> Problem:
     elif kind == "missing":
         message, code = f"the key {path[-1]!r} is missing", "missing-key"
         line, column = positions.key(path[:-1]) if len(path) > 1 else (1, 1)
-    elif kind == "value_error":
-        message, code = str(context.get("error", message)), "bad-value"
-        if "unit" in message or "size" in message or "duration" in message:
-            code = "bad-unit"
+    elif kind in ("bad_unit", "bad_value"):
+        code = kind.replace("_", "-")
     elif kind == "literal_error":
         message, code = f"must be one of {context.get('expected')}", "bad-value"
         close = get_close_matches(str(error.get("input")), re.findall(r"'([^']*)'", str(context.get("expected"))), n=1)
@@ -262,22 +288,6 @@ def _problem(name: str, positions: Positions, error: dict[str, Any]) -> Problem:
     return Problem(name, line, column, code, f"{key}: {message}" if key else message, hint, key=key)
 
 
-def _is_key(loc: tuple[Any, ...], part: Any) -> bool:
-    return not (
-        part == loc[-1]
-        and len(loc) > 1
-        and str(part).startswith(("literal[", "int", "constrained-"))
-        and "workers" in loc
-    )
-
-
 def _type_name(value: Any) -> str:
-    names = {
-        str: "a string",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        list: "an array",
-        dict: "a table",
-    }
-    return names.get(type(value), "that")
+    names = {str: "a string", bool: "true or false", int: "a number", float: "a number", list: "an array"}
+    return names.get(type(value), "a table" if isinstance(value, dict) else "a date or time")

@@ -7,52 +7,63 @@ from builtins import list as List
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from yatagarasu.units import GIB, KIB, MIB, parse_duration, parse_size
 
+# No size or duration needs more; beyond this, sums of them would overflow what the operating system takes.
+_LARGEST_SIZE = 2**62
+_LONGEST_SECONDS = 10 * 365 * 86400.0
+
 
 def _size(value: Any) -> Any:
-    return parse_size(value) if isinstance(value, str) else _number(value, '"64KiB"')
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise PydanticCustomError("size_type", "not a size")
+    try:
+        return parse_size(value) if isinstance(value, str) else value
+    except ValueError as exc:
+        raise PydanticCustomError("bad_unit", "{why}", {"why": str(exc)}) from exc
 
 
 def _duration(value: Any) -> Any:
-    if isinstance(value, str):
-        return parse_duration(value)
-    if value == 0 and not isinstance(value, bool):
-        return 0.0
-    raise ValueError(f'{value!r} has no unit; write it as "{value}s" or "{value}ms"')
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise PydanticCustomError("duration_type", "not a duration")
+    try:
+        return parse_duration(value if isinstance(value, str) else f"{value:g}")
+    except ValueError as exc:
+        raise PydanticCustomError("bad_unit", "{why}", {"why": str(exc)}) from exc
 
 
-def _number(value: Any, example: str) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{value!r} is not a size; write it as {example}")
+def _workers(value: Any) -> Any:
+    if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise PydanticCustomError("bad_value", 'must be a whole number from 1, or "auto"')
     return value
 
 
 Size = Annotated[
     int,
-    Field(ge=0),
+    Field(ge=0, le=_LARGEST_SIZE),
     BeforeValidator(_size),
     WithJsonSchema({"type": ["string", "integer"], "examples": ["64KiB"], "description": "a size"}),
 ]
 Duration = Annotated[
     float,
-    Field(ge=0),
+    Field(ge=0, le=_LONGEST_SECONDS),
     BeforeValidator(_duration),
     WithJsonSchema({"type": ["string", "integer"], "examples": ["250ms"], "description": "a duration"}),
 ]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=2**31)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=False)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class ServerConfig(_Section):
     """The public listener."""
 
     listen: Annotated[list[str], Field(min_length=1)] = ["127.0.0.1:8080"]
-    workers: int | Literal["auto"] = 1
+    workers: Annotated[int | Literal["auto"], BeforeValidator(_workers)] = 1
     max_connections: Count = 10_000
     max_header_size: Size = 16 * KIB
     max_target_size: Size = 8 * KIB

@@ -10,6 +10,12 @@ from contextlib import suppress
 Path = tuple[str | int, ...]
 Position = tuple[int, int]
 
+
+def dotted(path: Path) -> str:
+    """A path as people write it: `buckets[0].s3.region`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+
+
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 

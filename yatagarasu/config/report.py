@@ -1,9 +1,11 @@
 """Problems of config files, and how they are told: text for people, JSON, GitHub annotations, SARIF."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
+from urllib.parse import quote
 
 from yatagarasu import __version__
 
@@ -35,29 +37,40 @@ def render_text(problems: Sequence[Problem], texts: Mapping[str, str], *, colour
             f"{bold}{problem.file}:{problem.line}:{problem.column}:{off} "
             f"{tint}{problem.severity}{off}: {problem.message} [{problem.code}]"
         ]
-        source = texts.get(problem.file, "").splitlines()
-        if 1 <= problem.line <= len(source):
-            shown = source[problem.line - 1].replace("\t", " ")
+        text = texts.get(problem.file, "")
+        source = text.split("\n")  # not splitlines(): TOML knows no other line ends
+        if text and 1 <= problem.line <= len(source):
+            start = sum(len(line) + 1 for line in source[: problem.line - 1])
             gutter = f"{problem.line:>5} | "
-            lines.append(f"{gutter}{_masked(shown)}")
-            lines.append(" " * (len(gutter) + problem.column - 1) + f"{tint}^{off}")
+            lines.append(gutter + _shown(text, start, start + len(source[problem.line - 1])).rstrip())
+            before = _shown(text, start, start + problem.column - 1)
+            lines.append(" " * (len(gutter) + len(before)) + f"{tint}^{off}")
         if problem.hint:
             lines.append(f"      = {problem.hint}")
         blocks.append("\n".join(lines) + "\n")
     return "\n".join(blocks)
 
 
-def _masked(line: str) -> str:
-    """A source line without what stands behind a key that holds a secret."""
-    name, equals, value = line.partition("=")
-    if equals and name.strip().strip("\"'").rpartition(".")[2] in (
-        "secret_key",
-        "session_token",
-        "token",
-        "access_key",
-    ):
-        return line if "${" in value else f"{name}= ***"
-    return line
+# A key that holds a secret, and its value: a string of any kind, or an unfinished one up to its line's end.
+_SECRET = re.compile(
+    r"""\b(?:secret_key|session_token|token|access_key)["']?[ \t]*=[ \t]*
+    (?P<value>"{3}(?:[^\\]|\\.)*?(?:"{3,5}|\Z) | '{3}.*?(?:'{3,5}|\Z) | "(?:[^"\\\n]|\\.)*"? | '[^'\n]*'? | [^\n,}\#]+)""",
+    re.DOTALL | re.VERBOSE,
+)
+_INDIRECT = re.compile(r"""["']\$\{(?:[A-Za-z0-9_]+(?::-)?|file:[^}]*)\}["']""")
+
+
+def _shown(text: str, start: int, stop: int) -> str:
+    """Part of a source line as a terminal may show it: secrets are asterisks, and nothing moves the cursor."""
+    pieces = []
+    pos = start
+    for match in _SECRET.finditer(text):
+        first, last = max(match.start("value"), pos), min(match.end("value"), stop)
+        if first < last and not _INDIRECT.fullmatch(match["value"]):
+            pieces += [text[pos:first], "***"]
+            pos = last
+    pieces.append(text[pos:stop])
+    return "".join(character if character.isprintable() else " " for character in "".join(pieces))
 
 
 def render_json(problems: Sequence[Problem]) -> str:
@@ -95,7 +108,7 @@ def render_sarif(problems: Sequence[Problem]) -> str:
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": problem.file},
+                        "artifactLocation": {"uri": quote(problem.file)},
                         "region": {"startLine": problem.line, "startColumn": problem.column},
                     }
                 }

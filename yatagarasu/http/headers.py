@@ -42,7 +42,7 @@ class Headers:
     @classmethod
     def from_raw(cls, pairs: Iterable[tuple[bytes, bytes]]) -> "Headers":
         """Decode pairs of bytes, as a parser hands them out."""
-        return cls((name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs)
+        return cls._of(tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in pairs]))
 
     def _combined(self) -> dict[str, str]:
         index: dict[str, str] = {}
@@ -60,25 +60,34 @@ class Headers:
         index = self._index
         return (self._combined() if index is None else index).get(name, default)
 
+    @classmethod
+    def _of(cls, pairs: tuple[Pair, ...]) -> "Headers":
+        """Wrap pairs whose names are lower-case already."""
+        made = cls.__new__(cls)
+        made.pairs, made._index = pairs, None
+        return made
+
     def get_all(self, name: str) -> tuple[str, ...]:
         """Every field line's value for a lower-case `name`, wire order."""
         return tuple(value for key, value in self.pairs if key == name)
 
     def without(self, names: Iterable[str]) -> "Headers":
         """A copy less the lower-case `names`."""
-        gone = frozenset(names)
-        return Headers(pair for pair in self.pairs if pair[0] not in gone)
+        gone = names if isinstance(names, frozenset) else frozenset(names)
+        return Headers._of(tuple([pair for pair in self.pairs if pair[0] not in gone]))
 
     def replace(self, pairs: Iterable[Pair]) -> "Headers":
         """A copy in which every name in `pairs` has just the values given there, at the end."""
         new = Headers(pairs)
         gone = {name for name, _ in new.pairs}
-        return Headers((*(pair for pair in self.pairs if pair[0] not in gone), *new.pairs))
+        return Headers._of((*[pair for pair in self.pairs if pair[0] not in gone], *new.pairs))
 
     def end_to_end(self) -> "Headers":
         """A copy less hop-by-hop fields and those that `Connection` names (RFC 9110, section 7.6.1)."""
-        named = {token.strip().lower() for token in self.get("connection", "").split(",")}
-        return self.without(HOP_BY_HOP | named)
+        connection = self.get("connection")
+        if connection is None:
+            return self.without(HOP_BY_HOP)
+        return self.without(HOP_BY_HOP | {token.strip().lower() for token in connection.split(",")})
 
     def __contains__(self, name: object) -> bool:
         index = self._index

@@ -9,7 +9,8 @@ MAX_RANGES = 100
 _MAX_DIGITS = 19
 
 _SPEC = re.compile(r"[ \t]*(?:(?P<first>[0-9]+)-(?P<last>[0-9]*)|-(?P<suffix>[0-9]+))?[ \t]*")
-_CONTENT_RANGE = re.compile(r"bytes[ \t]+(?:(?P<first>[0-9]+)-(?P<last>[0-9]+)|\*)/(?P<size>[0-9]+|\*)")
+_N = rf"[0-9]{{1,{_MAX_DIGITS}}}"
+_CONTENT_RANGE = re.compile(rf"bytes[ \t]+(?:(?P<first>{_N})-(?P<last>{_N})|\*)/(?P<size>{_N}|\*)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,10 @@ Selecting = tuple[tuple[str, str | None], ...]
 
 def varying_names(headers: Headers) -> tuple[str, ...] | None:
     """Lower-case field names a response varies by, sorted; () for none, None for `*`."""
-    names = {name.strip().lower() for name in headers.get("vary", "").split(",")} - {""}
+    vary = headers.get("vary")
+    if vary is None:
+        return ()
+    names = {name.strip().lower() for name in vary.split(",")} - {""}
     return None if "*" in names else tuple(sorted(names))
 
 

@@ -5,7 +5,7 @@ those exact bytes. llhttp judges every new block; a grammar of our own adds what
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import httptools
 
@@ -208,14 +208,17 @@ def _refusal(headers: Headers) -> BadRequest | BodyRefused | ExpectationFailed |
     return None
 
 
-def encode_head(status: int, pairs: Iterable[Pair]) -> bytes:
+def encode_head(status: int, pairs: Sequence[Pair]) -> bytes:
     """Encode a response head up to the last field's CRLF, without the empty line.
 
     Field values that could end the head are dropped with their field (response splitting).
     """
     lines = [_STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"]
-    lines.extend(f"{name}: {value}\r\n" for name, value in pairs if _UNSAFE.search(value) is None)
-    return "".join(lines).encode("latin-1", "replace")
+    lines += [f"{name}: {value}\r\n" for name, value in pairs]
+    head = "".join(lines)
+    if head.count("\r") != len(lines) or head.count("\n") != len(lines) or "\0" in head:
+        return encode_head(status, [pair for pair in pairs if _UNSAFE.search("".join(pair)) is None])
+    return head.encode("latin-1", "replace")
 
 
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,16}[ \t]*(?:;[^\r\n]*)?\r\n")

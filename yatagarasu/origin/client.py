@@ -45,12 +45,16 @@ class OriginResponse(Protocol):
         """Who answered, for the log."""
         ...
 
+    def take_buffered(self) -> bytes:
+        """Body bytes that have come already, perhaps none; never waits."""
+        ...
+
     async def receive_some(self) -> bytes:
         """Body bytes; b"" at the clean end. Raises OriginBroken before it."""
         ...
 
     async def aclose(self) -> None:
-        """Let go; always to be called."""
+        """Let go; always to be called, also under cancellation, so it does not wait."""
         ...
 
 

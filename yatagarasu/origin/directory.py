@@ -41,6 +41,10 @@ class _FileResponse:
         self._pos, self._stop = start, stop
         self._body = body
 
+    def take_buffered(self) -> bytes:
+        """None: files are read in a thread."""
+        return b""
+
     async def receive_some(self) -> bytes:
         """Body bytes, read in a thread: the disk may be slow."""
         if self._fd < 0:

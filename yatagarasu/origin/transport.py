@@ -111,6 +111,15 @@ class RawResponse:
         self._buffered = rest
         self._is_ended = self._left == 0 and not rest
 
+    def take_buffered(self) -> bytes:
+        """Body bytes that came with the head, perhaps none; never waits."""
+        if self._parser is not None:
+            return b""
+        data, self._buffered = self._buffered, b""
+        if data:
+            self._is_ended = self._left == 0
+        return data
+
     async def receive_some(self) -> bytes:
         """Body bytes as they come; b"" at the body's clean end.
 

@@ -7,6 +7,7 @@ import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import itemgetter
 from urllib.parse import quote, unquote
 
 from yatagarasu.http.dates import format_http_date
@@ -16,8 +17,15 @@ EMPTY_SHA256 = sha256(b"").hexdigest()
 _ALGORITHM = "AWS4-HMAC-SHA256"
 # AWS refuses requests signed more than 15 minutes from its own time.
 MAX_SKEW_SECONDS = 15 * 60
+# Nor does it take a presigned URL that is to live longer than a week.
+MAX_PRESIGNED_SECONDS = 7 * 24 * 3600
 # Not signed by botocore either: what stands between may change them.
-_UNSIGNED = frozenset(("connection", "expect", "user-agent", "x-amzn-trace-id", "transfer-encoding"))
+_UNSIGNED = frozenset(
+    (
+        "connection", "expect", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer",
+        "transfer-encoding", "upgrade", "user-agent", "x-amzn-trace-id",
+    )
+)  # fmt: skip
 _MONTHS = {"Jan": "01", "Feb": "02", "Mar": "03", "Apr": "04", "May": "05", "Jun": "06",
            "Jul": "07", "Aug": "08", "Sep": "09", "Oct": "10", "Nov": "11", "Dec": "12"}  # fmt: skip
 
@@ -106,7 +114,9 @@ class Signer:
         added: list[Pair] = [("x-amz-date", stamp), ("x-amz-content-sha256", EMPTY_SHA256)]
         if credentials.session_token is not None:
             added.append(("x-amz-security-token", credentials.session_token))
-        signed = sorted((("host", host), *added, *(pair for pair in headers if pair[0] not in _UNSIGNED)))
+        # By name alone: values of one name are signed in the order in which they are sent.
+        fields_sent = (("host", host), *added, *(pair for pair in headers if pair[0] not in _UNSIGNED))
+        signed = sorted(fields_sent, key=itemgetter(0))
         names, fields = _canonical_fields(signed)
         canonical = f"{method}\n{path}\n{canonical_query(query)}\n{fields}\n{names}\n{EMPTY_SHA256}"
         scope = f"{day}/{self.region}/{self.service}/aws4_request"
@@ -195,9 +205,9 @@ def _check_presigned(
     stamp = parameters.get("X-Amz-Date", "")
     skew = _skew(stamp, now)
     lifetime = parameters.get("X-Amz-Expires", "")
-    if len(scope) != 5 or skew is None or not lifetime.isdigit():
+    if len(scope) != 5 or skew is None or not 0 < _lifetime_seconds(lifetime) <= MAX_PRESIGNED_SECONDS:
         return "AuthorizationQueryParametersError"
-    if skew > int(lifetime) or skew < -MAX_SKEW_SECONDS:
+    if skew > _lifetime_seconds(lifetime) or skew < -MAX_SKEW_SECONDS:
         return "AccessDenied"
     rest = "&".join(part for part in query.split("&") if not part.startswith("X-Amz-Signature="))
     names = unquote(parameters.get("X-Amz-SignedHeaders", ""))
@@ -237,6 +247,11 @@ def _compare(
     text = f"{_ALGORITHM}\n{stamp}\n{day}/{region}/{service}/aws4_request\n{sha256(canonical.encode('latin-1', 'replace')).hexdigest()}"
     expected = hmac.digest(signing_key(secret, day, region, service), text.encode("utf-8"), "sha256").hex()
     return None if hmac.compare_digest(expected, signature) else "SignatureDoesNotMatch"
+
+
+def _lifetime_seconds(text: str) -> int:
+    """X-Amz-Expires; zero, which S3 refuses too, where it is no number of a sane length."""
+    return int(text) if len(text) <= 9 and text.isascii() and text.isdigit() else 0
 
 
 def _skew(stamp: str, now: float) -> float | None:
