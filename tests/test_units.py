@@ -34,7 +34,7 @@ def test_size_is_read(text: str, expected: int) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("64K", '\'K\' is not a unit of size; did you mean "64KiB"?'),
+        ("64K", "'K' is not a unit of size; did you mean \"64KiB\"?"),
         ("1g", 'did you mean "1GiB"?'),
         ("5 Mo", 'did you mean "5MiB"?'),
         ("3T", 'did you mean "3TiB"?'),

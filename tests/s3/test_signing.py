@@ -1,4 +1,6 @@
+import hmac
 from calendar import timegm
+from hashlib import sha256
 
 import pytest
 
@@ -164,6 +166,18 @@ def test_canonical_query(query: str, expected: str) -> None:
     assert canonical_query(query) == expected
 
 
+def test_the_bytes_that_are_sent_are_what_is_signed() -> None:
+    # The names are sorted, so the canonical request can be written down: one field before the host.
+    added = sign(headers=(("a", "\xe9"),))
+    names, digest = "a;host;x-amz-content-sha256;x-amz-date", added["x-amz-content-sha256"]
+    fields = f"a:\xe9\nhost:{HOST}\nx-amz-content-sha256:{digest}\nx-amz-date:{STAMP}\n"
+    canonical = f"GET\n/test.txt\n\n{fields}\n{names}\n{digest}"
+    hashed = sha256(canonical.encode("latin-1")).hexdigest()
+    text = f"AWS4-HMAC-SHA256\n{STAMP}\n20130524/us-east-1/s3/aws4_request\n{hashed}"
+    key = signing_key(SECRET_KEY, "20130524", "us-east-1", "s3")
+    assert added["authorization"].endswith("Signature=" + hmac.digest(key, text.encode(), "sha256").hex())
+
+
 # Checking.
 
 
@@ -177,6 +191,7 @@ def test_the_published_presigned_url_is_good() -> None:
         pytest.param("/test.txt", "", (), id="plain"),
         pytest.param("/a%20b/%E9%B4%89", "versionId=1&partNumber=2", (), id="escaped"),
         pytest.param("/k", "", (("range", "bytes=0-9"), ("user-agent", "x")), id="with-fields"),
+        pytest.param("/k", "", (("x-amz-meta-a", "  caf\xc3\xa9  \xc3\xa0 "),), id="bytes-beyond-ascii"),
         pytest.param("/k", "", (("accept", "text/b"), ("accept", "text/a")), id="a-field-twice-in-wire-order"),
     ],
 )

@@ -92,10 +92,8 @@ def _ask_origins(name: str, item: "Loaded") -> "list[Problem]":
     problems: list[Problem] = []
     for index, found in enumerate(trio.run(check_origins, item.config)):
         mark = "ok" if found.ok else "failed"
-        typer.echo(
-            f"{name}: {found.bucket} at {found.endpoint}: {mark}: {found.answer} ({found.elapsed_seconds * 1000:.0f} ms)",
-            err=True,
-        )
+        elapsed = f"{found.elapsed_seconds * 1000:.0f} ms"
+        typer.echo(f"{name}: {found.bucket} at {found.endpoint}: {mark}: {found.answer} ({elapsed})", err=True)
         if not found.ok:
             line, column = positions.key(("buckets", index, "s3"))
             key = f"buckets[{index}].s3"

@@ -52,6 +52,8 @@ Duration = Annotated[
     BeforeValidator(_duration),
     WithJsonSchema({"type": ["string", "integer"], "examples": ["250ms"], "description": "a duration"}),
 ]
+# An empty secret is none: "${NAME:-}" is how a file says "if there is one".
+Secret = Annotated[SecretStr | None, BeforeValidator(lambda value: None if value == "" else value)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
 
 
@@ -78,7 +80,7 @@ class AdminConfig(_Section):
     """The admin listener; an empty `listen` is none."""
 
     listen: str = "127.0.0.1:9090"
-    token: SecretStr | None = None
+    token: Secret = None
 
 
 class LogConfig(_Section):
@@ -177,9 +179,9 @@ class S3Config(_Section):
     endpoint: str | None = None
     addressing: Literal["auto", "path", "virtual"] = "auto"
     key_prefix: str = ""
-    access_key: SecretStr | None = None
-    secret_key: SecretStr | None = None
-    session_token: SecretStr | None = None
+    access_key: Secret = None
+    secret_key: Secret = None
+    session_token: Secret = None
     anonymous: bool = False
 
 

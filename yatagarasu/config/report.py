@@ -54,7 +54,9 @@ def render_text(problems: Sequence[Problem], texts: Mapping[str, str], *, colour
 # A key that holds a secret, and its value: a string of any kind, or an unfinished one up to its line's end.
 _SECRET = re.compile(
     r"""\b(?:secret_key|session_token|token|access_key)["']?[ \t]*=[ \t]*
-    (?P<value>"{3}(?:[^\\]|\\.)*?(?:"{3,5}|\Z) | '{3}.*?(?:'{3,5}|\Z) | "(?:[^"\\\n]|\\.)*"? | '[^'\n]*'? | [^\n,}\#]+)""",
+    (?P<value>
+        "{3}(?:[^\\]|\\.)*?(?:"{3,5}|\Z) | '{3}.*?(?:'{3,5}|\Z) | "(?:[^"\\\n]|\\.)*"? | '[^'\n]*'? | [^\n,}\#]+
+    )""",
     re.DOTALL | re.VERBOSE,
 )
 _INDIRECT = re.compile(r"""["']\$\{(?:[A-Za-z0-9_]+(?::-)?|file:[^}]*)\}["']""")

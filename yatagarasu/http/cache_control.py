@@ -179,10 +179,12 @@ def _collect(directives: Iterator[tuple[str, str | None]]) -> ResponseDirectives
     )
 
 
-# RFC 8941, section 3.2: the dictionary members that cache directives use. Parameters are passed over.
+# RFC 8941, section 3.2: dictionary members. Decimals, byte sequences, inner lists (of anything but strings) and
+# parameters mean nothing to a directive, but do not spoil the field.
 _MEMBER = re.compile(
     r"""[ ]*(?P<key>[a-z*][a-z0-9_\-.*]*)
-        (?:=(?:(?P<integer>-?[0-9]{1,15})|(?P<boolean>\?[01])|"(?P<string>(?:[ !#-\[\]-~]|\\["\\])*)"
+        (?:=(?:-?[0-9]{1,12}\.[0-9]{1,3}|:[A-Za-z0-9+/=]*:|\([^()"]*\)
+            |(?P<integer>-?[0-9]{1,15})|(?P<boolean>\?[01])|"(?P<string>(?:[ !#-\[\]-~]|\\["\\])*)"
             |(?P<token>[A-Za-z*][!#$%&'*+\-.^_`|~0-9A-Za-z:/]*)))?
         (?:;[ ]*[a-z*][a-z0-9_\-.*]*(?:=(?:-?[0-9.]+|\?[01]|"(?:[ !#-\[\]-~]|\\["\\])*"|[A-Za-z*][^ ,;]*))?)*
         [ \t]*(?P<comma>,[ \t]*|$)""",

@@ -54,6 +54,11 @@ def _hmac(key: bytes, text: str) -> bytes:
     return hmac.digest(key, text.encode("utf-8"), "sha256")
 
 
+def _digest(canonical: str) -> str:
+    # Field values are latin-1 text (`http.headers`): what is hashed is the bytes that are sent.
+    return sha256(canonical.encode("latin-1", "replace")).hexdigest()
+
+
 def signing_key(secret_key: str, day: str, region: str, service: str) -> bytes:
     """The key of one day, region and service."""
     key = _hmac(f"AWS4{secret_key}".encode(), day)
@@ -120,17 +125,13 @@ class Signer:
         names, fields = _canonical_fields(signed)
         canonical = f"{method}\n{path}\n{canonical_query(query)}\n{fields}\n{names}\n{EMPTY_SHA256}"
         scope = f"{day}/{self.region}/{self.service}/aws4_request"
-        text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode('utf-8')).hexdigest()}"
+        text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{_digest(canonical)}"
         if day != self._day or credentials.secret_key != self._key_of:
             self._key = signing_key(credentials.secret_key, day, self.region, self.service)
             self._day, self._key_of = day, credentials.secret_key
         signature = hmac.digest(self._key, text.encode("utf-8"), "sha256").hex()
-        added.append(
-            (
-                "authorization",
-                f"{_ALGORITHM} Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}",
-            )
-        )
+        claim = f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+        added.append(("authorization", f"{_ALGORITHM} {claim}"))
         return added
 
 
@@ -138,7 +139,11 @@ def _canonical_fields(pairs: Sequence[Pair]) -> tuple[str, str]:
     """Signed names, and canonical lines, of sorted pairs; values of one name are joined with a comma."""
     merged: dict[str, str] = {}
     for name, value in pairs:
-        text = " ".join(value.split()) if "  " in value or value[:1] == " " or value[-1:] == " " else value
+        text = (
+            " ".join(filter(None, value.split(" ")))
+            if "  " in value or value[:1] == " " or value[-1:] == " "
+            else value
+        )
         merged[name] = f"{merged[name]},{text}" if name in merged else text
     lines = "".join(f"{name}:{value}\n" for name, value in merged.items())
     return ";".join(merged), lines
@@ -241,10 +246,10 @@ def _compare(
     secret = secret_for(access_key)
     if secret is None:
         return "InvalidAccessKeyId"
-    signed = [(name, ",".join(headers.get_all(name))) for name in names.split(";")]
+    signed = [(name, value) for name in names.split(";") for value in headers.get_all(name) or ("",)]
     _, fields = _canonical_fields(signed)
     canonical = f"{method}\n{path}\n{canonical_query(query)}\n{fields}\n{names}\n{payload}"
-    text = f"{_ALGORITHM}\n{stamp}\n{day}/{region}/{service}/aws4_request\n{sha256(canonical.encode('latin-1', 'replace')).hexdigest()}"
+    text = f"{_ALGORITHM}\n{stamp}\n{day}/{region}/{service}/aws4_request\n{_digest(canonical)}"
     expected = hmac.digest(signing_key(secret, day, region, service), text.encode("utf-8"), "sha256").hex()
     return None if hmac.compare_digest(expected, signature) else "SignatureDoesNotMatch"
 
