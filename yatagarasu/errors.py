@@ -10,6 +10,7 @@
     ├── OriginError                the S3 side failed us (502, 503, 504)
     │   ├── OriginUnreachable 502  no connection: refused, DNS, TLS, connect timeout
     │   ├── OriginBroken 502       connection lost, or an answer that is not HTTP or not true
+    │   │   └── ConnectionDied     a kept-alive connection that was dead already
     │   ├── OriginLate 504         silence past a timeout
     │   ├── OriginStatus           an answer whose status says "failed" (5xx, 429)
     │   ├── OriginRefused 502      our credentials, region or bucket name are wrong there
@@ -176,6 +177,10 @@ class OriginUnreachable(OriginError):
 
 class OriginBroken(OriginError):
     """Connection lost, or an answer that is not HTTP or not true."""
+
+
+class ConnectionDied(OriginBroken):
+    """A kept-alive connection turned out to be dead: worth another try at once, on a fresh one."""
 
 
 class OriginLate(OriginError):

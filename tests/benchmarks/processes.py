@@ -62,9 +62,7 @@ def origin(*arguments: str, core: int = 1, signed: bool = True) -> Iterator[int]
 def ourselves(origin_port: int, *, core: int = 0, memory: str = "", signed: bool = True) -> Iterator[tuple[int, int]]:
     """One worker with access log to a file; yields its port and process id."""
     port = free_port()
-    keys = (
-        f'access_key = "{ACCESS_KEY}"\nsecret_key = "{SECRET_KEY}"' if signed else "anonymous = true"
-    )
+    keys = f'access_key = "{ACCESS_KEY}"\nsecret_key = "{SECRET_KEY}"' if signed else "anonymous = true"
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "yatagarasu.toml")
         config.write_text(
@@ -125,7 +123,9 @@ http {{
             yield port
 
 
-def wrk(url: str, *, seconds: int = 4, connections: int = 32, core: int = 1, script: str | None = None) -> tuple[float, float]:
+def wrk(
+    url: str, *, seconds: int = 4, connections: int = 32, core: int = 1, script: str | None = None
+) -> tuple[float, float]:
     """Requests/s and bytes/s of a closed loop; raises where anything but 2xx came back."""
     command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
     command += ["-s", script] if script else []

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from yatagarasu.config.load import Loaded, load, load_file
 
@@ -358,8 +359,8 @@ def test_every_problem_is_told_at_once_in_the_order_of_the_file() -> None:
         (4, 11, "bad-address", "server.listen[0]"),
         (6, 10, "wrong-type", "log.access"),
         (7, 9, "missing-variable", "log.level"),
-        (14, 8, "duplicate-name", "buckets[1].name"),
-        (16, 17, "bad-bucket", "buckets[1].s3.bucket"),
+        (15, 8, "duplicate-name", "buckets[1].name"),
+        (17, 17, "bad-bucket", "buckets[1].s3.bucket"),
     ]
 
 
@@ -374,7 +375,7 @@ def test_every_problem_is_told_at_once_in_the_order_of_the_file() -> None:
         pytest.param(BUCKET.replace("}", ', access_key = "a", secret_key = 5 }'), ["wrong-type"], id="its-partner"),
         pytest.param(BUCKET.replace("}", ', access_key = "a", secret_kee = "5" }'), ["unknown-key"], id="misspelt"),
         pytest.param(
-            BUCKET + 'forward_request_headers = ["Authorization"]\n[buckets.s3]\nbucket = "xyz"\nanonymous = 1\n',
+            BUCKET.replace("}", ", anonymous = 1 }") + 'forward_request_headers = ["Authorization"]',
             ["wrong-type"],
             id="table-below",
         ),
@@ -387,16 +388,11 @@ def test_every_problem_is_told_at_once_in_the_order_of_the_file() -> None:
     ],
 )
 def test_a_bad_key_is_not_held_against_the_keys_that_depend_on_it(text: str, codes: list[str]) -> None:
-    text = text.replace('s3 = { bucket = "some-bucket" }\nforward', "forward")
     assert [problem.code for problem in read(text).problems] == codes
 
 
 def test_variables_are_replaced_wherever_strings_stand() -> None:
-    text = (
-        '[server]\nlisten = ["${HOST}:${PORT:-80}"]\n[log]\nlevel = "${LEVEL:-debug}"\n'
-        + BUCKET
-        + 'key = "x"\n'.replace("key", "directory")
-    ).replace('s3 = { bucket = "some-bucket" }\n', "")
+    text = '[server]\nlisten = ["${HOST}:${PORT:-80}"]\n[log]\nlevel = "${LEVEL:-debug}"\n' + BUCKET
     config = read(text, HOST="127.0.0.1", LEVEL="").config
     assert config is not None
     assert config.server.listen == ["127.0.0.1:80"]
@@ -414,13 +410,11 @@ def test_variables_are_replaced_wherever_strings_stand() -> None:
         ("log.access", "FALSE", False),
         ("log.access", "true", True),
         ("coalescing.finish_abandoned_at", "0.25", 0.25),
-        ("admin.listen", "12", "12"),
+        ("admin.token", "12", SecretStr("12")),
     ],
 )
 def test_variable_alone_stands_for_the_type_its_key_wants(key: str, value: str, expected: object) -> None:
     section, _, name = key.partition(".")
-    if key == "admin.listen":
-        value, expected = "127.0.0.1:12", "127.0.0.1:12"
     loaded = read(f'[{section}]\n{name} = "${{VALUE}}"' + BUCKET, VALUE=value)
     assert loaded.problems == []
     found = getattr(getattr(loaded.config, section), name)

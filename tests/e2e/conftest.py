@@ -181,9 +181,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         folder = tmp_path / f"serve{len(running)}"
         folder.mkdir()
         config = folder / "yatagarasu.toml"
-        config.write_text(
-            f'[server]\nlisten = ["127.0.0.1:0"]\n[admin]\nlisten = "127.0.0.1:0"\n{top}\n{buckets}'
-        )
+        config.write_text(f'[server]\nlisten = ["127.0.0.1:0"]\n[admin]\nlisten = "127.0.0.1:0"\n{top}\n{buckets}')
         served = launch(["-c", str(config)], folder, config)
         running.append(served)
         return served

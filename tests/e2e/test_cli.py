@@ -70,7 +70,9 @@ def test_a_taken_port_is_one_line(tmp_path: Path, files: Path):
         config.write_text(f'[server]\nlisten = ["127.0.0.1:{port}"]\n[admin]\nlisten = ""\n' + folder_bucket(files))
         done = run("serve", "-c", str(config))
     assert done.returncode == 1
-    assert done.stderr.strip() == f"yatagarasu: cannot listen on 127.0.0.1:{port}: the address is taken by another process"
+    assert (
+        done.stderr.strip() == f"yatagarasu: cannot listen on 127.0.0.1:{port}: the address is taken by another process"
+    )
 
 
 def test_usage_errors_exit_with_2():
@@ -106,9 +108,9 @@ def test_a_second_signal_ends_at_once(serve: Callable[..., Served], files: Path)
 
 
 def test_the_drain_has_a_deadline(serve: Callable[..., Served], files: Path):
-    served = serve(folder_bucket(files), top="[log]\nlevel = \"info\"\n")
+    served = serve(folder_bucket(files), top='[log]\nlevel = "info"\n')
     served.stop()
-    text = served.config.read_text().replace('[server]', '[server]\ndrain_timeout = "300ms"')
+    text = served.config.read_text().replace("[server]", '[server]\ndrain_timeout = "300ms"')
     served.config.write_text(text)
     again = launch(["-c", str(served.config)], served.folder, served.config)
     with httpx.stream("GET", f"{again.url}/b/large", timeout=20) as response:

@@ -16,7 +16,18 @@ pytestmark = pytest.mark.e2e
 
 DATA = random.Random(1).randbytes(300_000)
 LARGE = random.Random(2).randbytes(64 * 1024 * 1024)
-ODD_KEYS = ["a b", "a+b", "a%2Fb", "100%", "烏/λ.txt", "a//b", "x[1]{2}", "semi;colon=1&2", "~tilde'quote\"", "dots...ok"]
+ODD_KEYS = [
+    "a b",
+    "a+b",
+    "a%2Fb",
+    "100%",
+    "烏/λ.txt",
+    "a//b",
+    "x[1]{2}",
+    "semi;colon=1&2",
+    "~tilde'quote\"",
+    "dots...ok",
+]
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +118,10 @@ def test_odd_keys(filled: RealS3, serve: Callable[..., Served], key: str):
 def test_listing(proxied: Served, filled: RealS3):
     for number in range(5):
         filled.client().put_object(Bucket=BUCKET, Key=f"list/{number}", Body=b"x")
-    pages = sdk(proxied).get_paginator("list_objects_v2").paginate(
-        Bucket="b", Prefix="list/", PaginationConfig={"PageSize": 2}
+    pages = (
+        sdk(proxied)
+        .get_paginator("list_objects_v2")
+        .paginate(Bucket="b", Prefix="list/", PaginationConfig={"PageSize": 2})
     )
     assert [item["Key"] for page in pages for item in page.get("Contents", [])] == [f"list/{n}" for n in range(5)]
 

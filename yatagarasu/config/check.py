@@ -78,8 +78,8 @@ def _server(config: Config) -> Iterator[_Finding]:
         elif text in seen and not text.endswith(":0"):
             yield _error(path, "duplicate-listen", f"{text} is taken by {dotted(seen[text])} already")
         seen.setdefault(text, path)
-    host = config.admin.listen.rpartition(":")[0].strip("[]")
-    if host and not _is_loopback(host) and not config.admin.listen.startswith("unix:") and not config.admin.token:
+    admin = config.admin
+    if admin.listen and not _listen_problem(admin.listen) and not admin.token and not _is_local(admin.listen):
         yield _warning(
             ("admin", "listen"),
             "open-admin",
@@ -112,9 +112,11 @@ def _listen_problem(text: str) -> str | None:
     return None
 
 
-def _is_loopback(host: str) -> bool:
+def _is_local(listen: str) -> bool:
+    """Whether only this machine can connect. No host is every interface."""
+    host = listen.rpartition(":")[0].strip("[]")
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return listen.startswith("unix:") or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
@@ -181,10 +183,13 @@ def _routes(config: Config) -> Iterator[_Finding]:
             for other, at in prefixes.items():
                 inner, outer = (prefix, other) if prefix.startswith(other + "/") else (other, prefix)
                 if inner.startswith(outer + "/") and outer:
+                    where = f"buckets[{at}]"
                     yield _warning(
                         (*path, "path_prefix"),
                         "overlapping-routes",
-                        f"{inner} lies within {outer} of buckets[{at if inner == prefix else index}]",
+                        f"{inner} lies within {outer} of {where}"
+                        if inner == prefix
+                        else f"{inner} of {where} lies within {outer}",
                         f"the longer prefix wins: nothing of {outer} below {inner} can be reached",
                     )
         prefixes.setdefault(prefix, index)
@@ -260,6 +265,13 @@ def _s3(path: Path, bucket: BucketConfig) -> Iterator[_Finding]:
             "unreachable",
             f"is given without {missing}",
             "give both, or neither for the AWS chain",
+        )
+    elif s3.session_token is not None and s3.access_key is None:
+        yield _error(
+            (*path, "session_token"),
+            "unreachable",
+            "is given without access_key and secret_key",
+            "give all three, or none for the AWS chain",
         )
     if s3.key_prefix.startswith("/") or any(part in (".", "..") for part in s3.key_prefix.split("/")):
         yield _error((*path, "key_prefix"), "bad-prefix", "must not start with a slash, nor have segments of dots")

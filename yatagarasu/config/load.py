@@ -283,7 +283,7 @@ def _problem(name: str, positions: Positions, error: dict[str, Any]) -> Problem:
         message = f"must be at least {context.get('ge', context.get('gt'))}"
     elif kind.startswith("less_than"):
         message = f"must be at most {context.get('le', context.get('lt'))}"
-    elif kind == "too_short":
+    elif kind in ("too_short", "string_too_short"):
         message = "must not be empty"
     return Problem(name, line, column, code, f"{key}: {message}" if key else message, hint, key=key)
 

@@ -167,7 +167,8 @@ class _Collector:
         self.is_head_complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.pairs.append((name, value))
+        # llhttp leaves white space behind a value, which is no part of it (RFC 9110, section 5.5).
+        self.pairs.append((name, value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self.is_head_complete = True

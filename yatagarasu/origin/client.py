@@ -122,7 +122,7 @@ class S3Origin:
     async def open(self, request: OriginRequest) -> RawResponse:
         """Ask for an object."""
         target = self._address.target(encode_key(self.key_prefix + request.object_key))
-        return await self._send(request.method, target, request.query, request.headers)
+        return await self._send(request.method, target, request.query, request.headers, resends=False)
 
     async def list(self, query: str) -> RawResponse:
         """Ask for a page of a client's listing, within the key prefix."""
@@ -153,7 +153,9 @@ class S3Origin:
         finally:
             await response.aclose()
 
-    async def _send(self, method: str, path: str, query: str, headers: tuple[Pair, ...]) -> RawResponse:
+    async def _send(
+        self, method: str, path: str, query: str, headers: tuple[Pair, ...], *, resends: bool = True
+    ) -> RawResponse:
         address = self._address
         pairs: list[Pair] = [("host", self._host), self._agent, ("accept-encoding", "identity"), *headers]
         credentials = await self._credentials.get()
@@ -161,4 +163,6 @@ class S3Origin:
             signed = [pair for pair in headers if pair[0].startswith("x-amz-") or pair[0] == "range"]
             pairs += self._signer.sign(method, self._host, path, query, signed, credentials, self._clock())
         head = encode_request(method, f"{path}?{query}" if query else path, pairs)
-        return await self._transport.fetch(address.scheme, address.host, address.port, head, method=method)
+        return await self._transport.fetch(
+            address.scheme, address.host, address.port, head, method=method, resends=resends
+        )

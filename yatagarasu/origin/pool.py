@@ -127,8 +127,12 @@ class Pool:
         if self._waiting and self._in_use < self._max_connections:
             self._waiting.popleft().set()
 
+    def close_idle(self) -> None:
+        """Close idle connections."""
+        while self._idle:
+            self._idle.pop().connection.close()
+
     def close(self) -> None:
         """Close idle connections now, and those in use as they come back."""
         self._is_closed = True
-        while self._idle:
-            self._idle.pop().connection.close()
+        self.close_idle()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httptools
 import trio
 
-from yatagarasu.errors import OriginBroken, OriginLate
+from yatagarasu.errors import ConnectionDied, OriginBroken, OriginLate
 from yatagarasu.http.headers import Headers, Pair
 from yatagarasu.http.wire import encode_request
 from yatagarasu.origin.connect import Connection, open_connection
@@ -237,15 +237,20 @@ class OriginTransport:
             self._ssl_context.load_verify_locations(certifi.where())
         return self._ssl_context
 
-    async def fetch(self, scheme: str, host: str, port: int, head: bytes, *, method: str) -> RawResponse:
+    async def fetch(
+        self, scheme: str, host: str, port: int, head: bytes, *, method: str, resends: bool = True
+    ) -> RawResponse:
         """Send a request and return when the head of its answer is there.
 
         Args:
             head: the whole request head with its empty line; there is no body.
             method: HEAD has no body to wait for.
+            resends: send again, once, where a kept-alive connection proves dead; False leaves that to a
+                caller who counts requests.
 
         Raises:
             OriginUnreachable: no connection.
+            ConnectionDied: only where `resends` is False.
             OriginBroken: the connection ended, or what came is no HTTP.
             OriginLate: no head within `first_byte_timeout`.
 
@@ -258,7 +263,11 @@ class OriginTransport:
         if pooled.is_reused:
             try:
                 return await self._exchange(pool, pooled, head, method, name)
-            except _DiedIdle:
+            except _DiedIdle as exc:
+                # Its idle neighbours are likely to be dead too.
+                pool.close_idle()
+                if not resends:
+                    raise ConnectionDied("a kept-alive connection was dead", endpoint=name) from exc.__cause__
                 # A kept-alive connection that ends without a byte was closed while the request was under way:
                 # that says nothing about the origin, and GET and HEAD may be sent again.
                 pooled = await pool.acquire(fresh=True)

@@ -14,6 +14,7 @@ from yatagarasu.cache.body import WindowBody
 from yatagarasu.cache.entry import Entry
 from yatagarasu.cache.policy import validators
 from yatagarasu.errors import (
+    ConnectionDied,
     Gone,
     InternalError,
     NoSuchKey,
@@ -160,7 +161,9 @@ class Flight:
                 counts = self._metrics.origin_resumes if resumes else self._metrics.origin_retries
                 counts[self.fetch.bucket] = counts.get(self.fetch.bucket, 0) + 1
                 self._log.warning("origin_resume" if resumes else "origin_retry", exc=exc)
-                if isinstance(exc, OriginStatus) and exc.asked_to_wait:
+                if isinstance(exc, ConnectionDied):
+                    delay = 0.0
+                elif isinstance(exc, OriginStatus) and exc.asked_to_wait:
                     delay = max(delay, min(exc.retry_after_seconds or 0, self._settings.retry_max_backoff))
                 await trio.sleep(delay)
 

@@ -50,7 +50,7 @@ def resolve_address(bucket: str, region: str, endpoint: str | None, addressing: 
         ConfigError: the endpoint is no http or https URL.
     """
     is_aws = endpoint is None
-    parts = urlsplit(endpoint or f"https://s3.{region}.amazonaws.com")
+    parts = urlsplit(f"https://s3.{region}.amazonaws.com" if endpoint is None else endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"endpoint {endpoint!r} is not an http or https URL")
     try:
