@@ -38,6 +38,7 @@ from yatagarasu.proxy.pipeline import Pipeline
 from yatagarasu.proxy.router import Route, Router
 from yatagarasu.s3.addressing import resolve_address
 from yatagarasu.s3.signing import Credentials
+from yatagarasu.server.forwarded import parse_networks
 from yatagarasu.server.lifecycle import Lifecycle
 from yatagarasu.server.listener import close_listeners, format_address, open_listeners
 from yatagarasu.server.reactor import Limits, Reactor
@@ -110,6 +111,7 @@ def limits(config: Config) -> Limits:
         header_timeout=server.header_timeout,
         idle_timeout=server.idle_timeout,
         write_timeout=server.write_timeout,
+        trusted_proxies=parse_networks(server.trusted_proxies),
     )
 
 

@@ -38,6 +38,7 @@ def serve(
         return _load(config, listen)
 
     first = reread()
+    _raise_descriptor_limit()
 
     def announce(system: app.System) -> None:
         typer.echo(app.banner(system), err=True)
@@ -46,6 +47,14 @@ def serve(
         return await app.serve(first, reread=reread, on_ready=announce)
 
     raise typer.Exit(trio.run(run))
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as the system grants: the soft limit is often 1,024."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _load(path: Path, listen: str | None) -> "Config":

@@ -95,7 +95,8 @@ def _ask_origins(name: str, item: "Loaded") -> "list[Problem]":
         elapsed = f"{found.elapsed_seconds * 1000:.0f} ms"
         typer.echo(f"{name}: {found.bucket} at {found.endpoint}: {mark}: {found.answer} ({elapsed})", err=True)
         if not found.ok:
-            line, column = positions.key(("buckets", index, "s3"))
-            key = f"buckets[{index}].s3"
+            kind = "s3" if item.config.buckets[index].s3 is not None else "directory"
+            line, column = positions.key(("buckets", index, kind))
+            key = f"buckets[{index}].{kind}"
             problems.append(Problem(name, line, column, "origin", f"{key}: {found.answer}", key=key))
     return problems

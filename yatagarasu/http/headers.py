@@ -42,7 +42,10 @@ class Headers:
     @classmethod
     def from_raw(cls, pairs: Iterable[tuple[bytes, bytes]]) -> "Headers":
         """Decode pairs of bytes, as a parser hands them out."""
-        return cls._of(tuple([(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in pairs]))
+        # llhttp leaves a tab behind a value, which is no part of it (RFC 9110, section 5.5).
+        return cls._of(
+            tuple([(name.decode("latin-1").lower(), value.strip(b" \t").decode("latin-1")) for name, value in pairs])
+        )
 
     def _combined(self) -> dict[str, str]:
         index: dict[str, str] = {}

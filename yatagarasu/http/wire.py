@@ -167,8 +167,7 @@ class _Collector:
         self.is_head_complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # llhttp leaves white space behind a value, which is no part of it (RFC 9110, section 5.5).
-        self.pairs.append((name, value.strip(b" \t")))
+        self.pairs.append((name, value))
 
     def on_headers_complete(self) -> None:
         self.is_head_complete = True

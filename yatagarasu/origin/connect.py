@@ -3,6 +3,7 @@
 Foreign exceptions end here: what comes out is OriginUnreachable or OriginBroken.
 """
 
+import os
 import socket
 import ssl
 from typing import Protocol
@@ -165,8 +166,11 @@ async def open_connection(
         except socket.gaierror as exc:
             raise OriginUnreachable(f"no address for {host}: {exc.strerror}", endpoint=where) from exc
         except OSError as exc:
-            reason = exc.strerror or str(exc)
-            raise OriginUnreachable(f"cannot connect to {where}: {reason}", endpoint=where) from exc
+            causes = _causes(exc)
+            reasons = ", ".join(
+                dict.fromkeys(os.strerror(cause.errno) if cause.errno else str(cause) for cause in causes)
+            )
+            raise OriginUnreachable(f"cannot connect to {where}: {reasons}", endpoint=where) from causes[0]
         plain = PlainConnection(_raw(stream))
         if tls is None:
             return plain
@@ -185,6 +189,15 @@ async def open_connection(
             raise
         return connection
     raise OriginUnreachable(f"no connection to {where} within {connect_timeout:g} s", endpoint=where)
+
+
+def _causes(error: OSError) -> list[OSError]:
+    """What stood against each address: trio raises one error without a number, from a group of one per address."""
+    group = error.__cause__
+    found = (
+        [leaf for leaf in group.exceptions if isinstance(leaf, OSError)] if isinstance(group, ExceptionGroup) else []
+    )
+    return found or [error]
 
 
 def _raw(stream: trio.SocketStream) -> socket.socket:

@@ -5,7 +5,7 @@ AWS: ListObjectsV2, request and response syntax.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, unquote, urlencode
+from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 from xml.etree import ElementTree
 from xml.parsers import expat
 from xml.sax.saxutils import escape
@@ -17,6 +17,8 @@ _PASSED = frozenset(
     ("prefix", "delimiter", "max-keys", "continuation-token", "start-after", "encoding-type", "fetch-owner")
 )
 _MAX_KEYS = 1000
+# S3 takes a 32-bit number.
+_MAX_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class ListRequest:
         if values.get("list-type") != "2":
             raise BadRequest("only ListObjectsV2 (list-type=2) is served")
         max_keys = values.get("max-keys", str(_MAX_KEYS))
-        if not max_keys.isdigit():
+        if not (max_keys.isascii() and max_keys.isdigit() and len(max_keys) <= _MAX_DIGITS):
             raise BadRequest("max-keys is not a number")
         return cls(
             values.get("prefix", ""),
@@ -98,7 +100,8 @@ def render_list_v2(bucket: str, page: ListPage) -> bytes:
     )
     parts.extend(f"<CommonPrefixes><Prefix>{text(prefix)}</Prefix></CommonPrefixes>" for prefix in page.common_prefixes)
     body = "".join(parts)
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult xmlns="{NAMESPACE}">{body}</ListBucketResult>'.encode()
+    head = '<?xml version="1.0" encoding="UTF-8"?>\n'
+    return f'{head}<ListBucketResult xmlns="{NAMESPACE}">{body}</ListBucketResult>'.encode()
 
 
 def parse_list_v2(body: bytes) -> ListPage:
@@ -107,12 +110,12 @@ def parse_list_v2(body: bytes) -> ListPage:
     is_encoded = _text(root, "EncodingType") == "url"
 
     def decode(value: str) -> str:
-        return unquote(value) if is_encoded else value
+        return unquote_plus(value) if is_encoded else value
 
     keys = [
         Listed(
             decode(_text(item, "Key")),
-            int(_text(item, "Size") or 0),
+            _size(_text(item, "Size") or "0"),
             _text(item, "ETag"),
             _text(item, "LastModified"),
         )
@@ -143,17 +146,21 @@ def unscope_listing(body: bytes, bucket_name: str, key_prefix: str) -> bytes:
         OriginBroken: no page, or one with a key outside the prefix.
     """
     root = _root(body)
-    prefix = quote(key_prefix, safe="/-._~") if _text(root, "EncodingType") == "url" else key_prefix
+    is_encoded = _text(root, "EncodingType") == "url"
+    echoed = set(root)  # What was asked for, said back; everything deeper is content.
     for element in root.iter():
         name = element.tag.rpartition("}")[2]
         if name == "Name":
             element.text = bucket_name
         elif name in ("Key", "Prefix", "StartAfter") and element.text:
-            if not element.text.startswith(prefix):
-                if name == "Key":
+            # Origins differ in what they encode, and a space is "+" to most: only decoded text can be compared.
+            text = unquote_plus(element.text) if is_encoded else element.text
+            if not text.startswith(key_prefix):
+                if element not in echoed:
                     raise OriginBroken("a listing has a key outside the prefix that was asked for")
                 continue
-            element.text = element.text[len(prefix) :]
+            rest = text[len(key_prefix) :]
+            element.text = quote(rest, safe="/-._~") if is_encoded else rest
     ElementTree.register_namespace("", NAMESPACE)
     xml: bytes = ElementTree.tostring(root, encoding="utf-8")
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + xml
@@ -174,6 +181,12 @@ def _root(body: bytes) -> ElementTree.Element:
     if root.tag.rpartition("}")[2] != "ListBucketResult":
         raise OriginBroken("a listing that is none")
     return root
+
+
+def _size(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        raise OriginBroken("a listing with a size that is none")
+    return int(text)
 
 
 def _all(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:

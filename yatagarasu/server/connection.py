@@ -27,6 +27,7 @@ from yatagarasu.http.headers import Headers
 from yatagarasu.http.wire import HeaderBlock, is_bad_chunk
 from yatagarasu.proxy.pipeline import Request
 from yatagarasu.proxy.router import Line
+from yatagarasu.server.forwarded import client_address
 
 if TYPE_CHECKING:
     from yatagarasu.server.reactor import Reactor
@@ -173,7 +174,9 @@ class Connection:
                             rest = (memoryview(b""), memoryview(answer.body)[sent - len(head) :])
                         self._start(self._finish, rest, line, block, request_id, now, began, size)
                         return
-                    handler.record_hot(line, block, request_id, self.peer, now, time.monotonic() - began, size)
+                    handler.record_hot(
+                        line, block, request_id, self._client(block), now, time.monotonic() - began, size
+                    )
                     continue
             self._buffer = buffer[end + 4 :]
             self._start(self._respond, buffer[:cut], buffer[cut + 2 : end + 2])
@@ -258,7 +261,7 @@ class Connection:
             line,
             block,
             block.request_id or handler.new_id(),
-            self.peer,
+            self._client(block),
             keeps_alive,
             time.time(),
             trio.current_time(),
@@ -288,8 +291,15 @@ class Connection:
         except ClientGone:
             self.abort()
             return False
-        self._reactor.handler.record_hot(line, block, request_id, self.peer, now, time.monotonic() - began, size)
+        self._reactor.handler.record_hot(
+            line, block, request_id, self._client(block), now, time.monotonic() - began, size
+        )
         return True
+
+    def _client(self, block: HeaderBlock) -> str:
+        """The client's address, behind proxies that are trusted."""
+        trusted = self._reactor.limits.trusted_proxies
+        return client_address(self.peer, block.headers, trusted) if trusted else self.peer
 
     async def send(self, *parts: Bytes) -> None:
         """Write all of the parts; see `proxy.reader.Client`."""

@@ -23,6 +23,7 @@ from yatagarasu.proxy.pipeline import Request, Result
 from yatagarasu.proxy.reader import Client
 from yatagarasu.proxy.router import Line
 from yatagarasu.server.connection import Connection, State
+from yatagarasu.server.forwarded import Network
 from yatagarasu.server.listener import close_listeners
 
 _EDGE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
@@ -84,6 +85,7 @@ class Limits:
     header_timeout: float = 10.0
     idle_timeout: float = 75.0
     write_timeout: float = 30.0
+    trusted_proxies: tuple[Network, ...] = ()
 
 
 class Reactor:
