@@ -1,6 +1,5 @@
 """Fixtures for everybody."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,10 +14,10 @@ def origin() -> ScriptedOrigin:
 
 
 @pytest.fixture
-def make_rig(nursery: trio.Nursery, origin: ScriptedOrigin) -> Iterator[Any]:
+def make_rig(nursery: trio.Nursery, origin: ScriptedOrigin) -> Any:
     """Build a `Rig`; a test that takes it takes `autojump_clock` too, which pytest-trio must see by itself."""
 
     def make(**arguments: Any) -> Rig:
         return Rig(nursery, origin, **arguments)
 
-    yield make
+    return make

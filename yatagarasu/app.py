@@ -185,9 +185,8 @@ def secrets_of(config: Config) -> list[str]:
     found = [config.admin.token.get_secret_value()] if config.admin.token is not None else []
     for bucket in config.buckets:
         if bucket.s3 is not None:
-            for secret in (bucket.s3.secret_key, bucket.s3.session_token):
-                if secret is not None:
-                    found.append(secret.get_secret_value())
+            secrets = (bucket.s3.secret_key, bucket.s3.session_token)
+            found.extend(secret.get_secret_value() for secret in secrets if secret is not None)
     return [secret for secret in found if secret]
 
 
@@ -333,8 +332,7 @@ class System:
     async def _retire(self, transport: OriginTransport, seconds: float) -> None:
         """Close an old config's connections once what uses them has had its time."""
         with trio.move_on_after(seconds):
-            while not self.coalescer.is_idle:
-                await trio.sleep(0.5)
+            await self.coalescer.wait_idle()
         await transport.aclose()
 
     async def run(self) -> None:

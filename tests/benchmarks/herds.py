@@ -17,8 +17,8 @@ MB = 1_000_000
 # Runs in a process of its own: clients with plain sockets, one line of JSON for all of them.
 CLIENT = """
 import json, sys, time, trio
-port, target, count, apart, leaves = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), float(sys.argv[5])
-rate = float(sys.argv[6])
+port, target, count = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+apart, leaves, rate = map(float, sys.argv[4:])
 results = []
 async def one(index):
     await trio.sleep_until(start + apart * index)
@@ -39,7 +39,8 @@ async def one(index):
                         if b"\\r\\n\\r\\n" not in head:
                             continue
                         text, _, rest = head.partition(b"\\r\\n\\r\\n")
-                        length = next(int(line[15:]) for line in text.split(b"\\r\\n") if line.startswith(b"content-length:"))
+                        fields = text.split(b"\\r\\n")
+                        length = next(int(line[15:]) for line in fields if line.startswith(b"content-length:"))
                         data, chunk = len(rest), rest
                     else:
                         data += len(chunk)
@@ -51,7 +52,8 @@ async def one(index):
                 pass
         status = int(head[9:12]) if head else 0
         if not (leaves and index == 0):
-            results.append([status, first, time.perf_counter() - began, bool(length is not None and data == length and status == 200)])
+            is_whole = length is not None and data == length and status == 200
+            results.append([status, first, time.perf_counter() - began, is_whole])
 async def main():
     global start
     start = trio.current_time() + 0.2

@@ -96,7 +96,7 @@ endpoint = "http://127.0.0.1:{origin_port}"
 
 @contextmanager
 def nginx(origin_port: int, *, core: int = 0) -> Iterator[int]:
-    """nginx with proxy_cache and an access log, one worker; yields its port."""
+    """Run nginx with proxy_cache and an access log, one worker; yields its port."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)

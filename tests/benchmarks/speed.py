@@ -69,9 +69,7 @@ def miss() -> None:
     with origin("--keys", f"bench/k={count},10KiB", signed=False) as upstream:
         theirs = httpx_rate(upstream)
     print(f"cold misses, 10 KiB, 32 connections: {rate:,.0f}/s, {per_core:,.0f} per second of our core", flush=True)
-    print(
-        f"  plain httpx on the same origin, unsigned: {theirs:,.0f} per second of its core, ratio {per_core / theirs:.1f}"
-    )
+    print(f"  plain httpx, unsigned: {theirs:,.0f} per second of its core, ratio {per_core / theirs:.1f}", flush=True)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -184,9 +182,8 @@ def huge() -> None:
         sizes = [int(client.stdout.read()) for client in clients]  # type: ignore[union-attr]
     assert sizes == [size] * 32, sizes
     growth = (peak - before) / 1024**2
-    print(
-        f"2 GiB to 32 clients: {32 * size / seconds / 1e9:.2f} GB/s in all, memory grew by {growth:.0f} MiB", flush=True
-    )
+    rate = 32 * size / seconds / 1e9
+    print(f"2 GiB to 32 clients: {rate:.2f} GB/s in all, memory grew by {growth:.0f} MiB", flush=True)
 
 
 CASES = {"hit": hit, "large": large, "miss": miss, "coalescer": coalescer, "idle": idle, "huge": huge}

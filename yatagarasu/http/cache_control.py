@@ -220,8 +220,8 @@ def _parse_targeted(text: str) -> ResponseDirectives | None:
             members.pop(key, None)
             continue
         value = match["integer"] or match["string"] or match["token"]
-        if key in ("max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"):
-            if match["integer"] is None or match["integer"].startswith("-"):
-                continue  # RFC 9213, section 2.1: a parameter of another type is ignored.
+        is_number = match["integer"] is not None and not match["integer"].startswith("-")
+        if key in ("max-age", "s-maxage", "stale-while-revalidate", "stale-if-error") and not is_number:
+            continue  # RFC 9213, section 2.1: a parameter of another type is ignored.
         members[key] = value
     return _collect(iter(members.items()))

@@ -76,9 +76,9 @@ def evaluate(
     if_match = headers.get("if-match")
     if if_match is not None:
         tags = parse_etags(if_match)
-        if tags != ("*",) or not exists:
-            if tags is None or not _matches_strongly(tags, etag):
-                return Outcome.PRECONDITION_FAILED
+        holds = exists if tags == ("*",) else tags is not None and _matches_strongly(tags, etag)
+        if not holds:
+            return Outcome.PRECONDITION_FAILED
     else:
         limit = parse_http_date(headers.get("if-unmodified-since", ""))
         if limit is not None and modified is not None and modified > limit:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 # More than any player or archive tool asks for; beyond it a Range is ignored, as section 14.2 allows.
 MAX_RANGES = 100
@@ -69,7 +70,7 @@ def resolve(specs: Sequence[RangeSpec], size: int) -> tuple[tuple[int, int], ...
         if start < stop:
             found.append((start, stop))
     ordered = sorted(found)
-    overlaps = sum(1 for (_, stop), (start, _) in zip(ordered, ordered[1:], strict=False) if start < stop)
+    overlaps = sum(1 for (_, stop), (start, _) in pairwise(ordered) if start < stop)
     if overlaps > 2:
         return ((0, size),)
     joined: list[tuple[int, int]] = []

@@ -36,6 +36,8 @@ from yatagarasu.proxy.assembly import Assembly, Lease
 from yatagarasu.proxy.fetch import WHOLE, Fetch, FlightSettings, Span, Verdict
 from yatagarasu.proxy.flight import Flight
 
+_IDLE_POLL_SECONDS = 0.5
+
 
 @dataclass(slots=True)
 class _Unshared:
@@ -92,6 +94,11 @@ class Coalescer:
     def is_idle(self) -> bool:
         """Nothing in the air and nobody waiting (F12)."""
         return not self.flights and not self._heads and not self._assemblies
+
+    async def wait_idle(self) -> None:
+        """Return once nothing is in the air. Polled: it is asked once a reload, and costs flights nothing."""
+        while not self.is_idle:  # noqa: ASYNC110  # see the docstring
+            await trio.sleep(_IDLE_POLL_SECONDS)
 
     # What is there
 

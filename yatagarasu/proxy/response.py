@@ -98,7 +98,7 @@ def plan(method: str, block: HeaderBlock, entry: Entry) -> Plan:
 def _ranged(block: HeaderBlock, entry: Entry, base: tuple[Pair, ...], size: int) -> Plan | None:
     """The 206 a Range asks for, None where it is to be ignored (RFC 9110, section 14.2)."""
     specs = parse_range(block.range)
-    date = entry.headers.get("date")
+    date = entry.headers.get("date") or format_http_date(entry.response_time)
     if specs is None or not if_range_holds(
         block.headers, etag=entry.etag, last_modified=entry.last_modified, date=date
     ):
