@@ -14,7 +14,7 @@ _DNS_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]{1,61})[a-z0-9]")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A bucket's address; `path_prefix`, the endpoint's own path and in path style the bucket, goes before every key."""
+    """A bucket's address; `path_prefix`, the endpoint's own path and in path style the bucket, goes before keys."""
 
     scheme: str
     host: str
