@@ -106,6 +106,9 @@ class _Collector:
             value=metrics.followers_total,
         )
         yield CounterMetricFamily(f"{_PREFIX}revalidations", "Entries found good again.", value=metrics.revalidations)
+        yield CounterMetricFamily(
+            f"{_PREFIX}store_errors", "Bodies that found no place to be kept.", value=metrics.store_errors
+        )
         verdicts = CounterMetricFamily(f"{_PREFIX}verdicts", "How fetches ended.", labels=["verdict"])
         for verdict, count in metrics.verdicts.items():
             verdicts.add_metric([verdict], count)

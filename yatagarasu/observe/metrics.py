@@ -46,6 +46,7 @@ class Metrics:
         self.coalesced_bytes: dict[str, int] = {}
         self.verdicts: dict[str, int] = {}
         self.revalidations = 0
+        self.store_errors = 0
         self.gauges: dict[str, tuple[str, Callable[[], float]]] = {}
         self.counters: dict[str, tuple[str, Callable[[], float]]] = {}
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from yatagarasu.cache.body import Body
 from yatagarasu.cache.entry import Entry
-from yatagarasu.errors import ObjectChanged
+from yatagarasu.errors import ObjectChanged, StoreError
 from yatagarasu.proxy.fetch import Fetch, Span
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Assembly:
     """
 
     __slots__ = (
+        "broken",
         "changed",
         "entry",
         "fetch",
@@ -72,6 +73,7 @@ class Assembly:
         self.is_shared = is_shared
         self.is_stored = False
         self.changed: ObjectChanged | None = None
+        self.broken: StoreError | None = None
         self.flights: list[Flight] = []
         # The flight that brought the head: who waits for that has no lease yet, and will want one.
         self.first: Flight | None = None

@@ -22,6 +22,7 @@ from yatagarasu.errors import (
     ObjectChanged,
     OriginError,
     OverloadError,
+    PreconditionFailed,
     StoreError,
     WaitTimeout,
     YatagarasuError,
@@ -37,6 +38,7 @@ from yatagarasu.proxy.fetch import WHOLE, Fetch, FlightSettings, Span, Verdict
 from yatagarasu.proxy.flight import Flight
 
 _IDLE_POLL_SECONDS = 0.5
+_STORE_ERROR_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -235,6 +237,31 @@ class Coalescer:
         assert lease is not None
         return lease, lease.assembly.entry
 
+    async def fetch_rest(self, lease: Lease) -> Lease:
+        """Fetch what a reader still needs for it alone, because the store has failed under it.
+
+        Returns:
+            A lease on another assembly; positions are the same. The old one is still to be released.
+
+        Raises:
+            ObjectChanged: there is no strong ETag to continue by, or it is another's by now.
+            OriginError: it cannot be had. Cancellation cancels the flight.
+        """
+        entry = lease.assembly.entry
+        if entry.strong_etag is None:
+            raise ObjectChanged("nothing to continue by", **lease.assembly.fetch.context())
+        wanted = Span(lease.pos, lease.stop)
+        fields = (("range", wanted.field()), ("if-match", entry.strong_etag))
+        try:
+            rest, found = await self.fetch_alone(lease.assembly.fetch, method="GET", extra_headers=fields)
+        except PreconditionFailed as exc:
+            raise ObjectChanged("the object has changed", **lease.assembly.fetch.context()) from exc
+        if found.etag != entry.etag or found.size != entry.size:
+            rest.release()
+            raise ObjectChanged("the object has changed", **lease.assembly.fetch.context())
+        rest.pos, rest.stop, rest.has_begun = lease.pos, lease.stop, lease.has_begun
+        return rest
+
     # Bytes
 
     async def wait_bytes(self, lease: Lease) -> bool:
@@ -245,6 +272,7 @@ class Coalescer:
 
         Raises:
             ObjectChanged, OriginError: the bytes will not come (a copy for this reader).
+            StoreError: there is no place for them; ask `fetch_rest`.
 
         Cancellation leaves the flight as it is.
         """
@@ -255,8 +283,9 @@ class Coalescer:
                 return True
             if body.size is not None and lease.pos >= body.size:
                 return False
-            if assembly.changed is not None:
-                raise assembly.changed.for_waiter() from assembly.changed
+            over = assembly.changed or assembly.broken
+            if over is not None:
+                raise over.for_waiter() from over
             flight = assembly.flight_reaching(lease.pos, self.settings.join_ahead)
             if flight is None:
                 flight = self._launch_hole(lease)
@@ -293,7 +322,11 @@ class Coalescer:
         if head.status == 304:
             self._refresh(flight, head, request_time, now)
             return None
-        answer = understand(fetch, flight.method, head, request_time, now, self._new_body)
+        try:
+            answer = understand(fetch, flight.method, head, request_time, now, self._new_body)
+        except StoreError as exc:
+            self._note_store_error(exc)
+            answer = Unshared("no room for the body")
         if isinstance(answer, Unshared):
             self._tiers.remove(fetch.key)
             if flight.negative is not None:
@@ -393,7 +426,7 @@ class Coalescer:
         assert verdict is not None
         self._metrics.verdicts[verdict.value] = self._metrics.verdicts.get(verdict.value, 0) + 1
         if error is not None:
-            is_ours = isinstance(error, OriginError | InternalError | StoreError)
+            is_ours = isinstance(error, OriginError | InternalError)
             (self._log.error if is_ours else self._log.debug)("flight_failed", exc=error)
             if isinstance(error, OriginError | InternalError) and not isinstance(error, ObjectChanged):
                 self._remember_failure((flight.fetch.key, flight.method), error)
@@ -402,6 +435,10 @@ class Coalescer:
                 assembly.flights.remove(flight)
             if isinstance(error, ObjectChanged):
                 self._disown(assembly, error)
+            elif isinstance(error, StoreError):
+                self._note_store_error(error)
+                assembly.broken = error
+                self._hide(assembly)
             elif assembly.body.is_complete:
                 self._complete(assembly)
             assembly.body.wake()
@@ -414,9 +451,18 @@ class Coalescer:
     def _disown(self, assembly: Assembly, error: ObjectChanged) -> None:
         """Its generation is over: nobody may find it any more, and its readers are told so."""
         assembly.changed = error
+        self._hide(assembly)
+
+    def _hide(self, assembly: Assembly) -> None:
         self._tiers.remove(assembly.entry.key)
         if self._assemblies.get(assembly.entry.key) is assembly:
             del self._assemblies[assembly.entry.key]
+
+    def _note_store_error(self, error: StoreError) -> None:
+        """Count it, and say so once a minute: a full disk would say it with every request."""
+        self._metrics.store_errors += 1
+        if not self._log.rate_limited("store", _STORE_ERROR_SECONDS):
+            self._log.error("store_failed", exc=error)
 
     def _new_body(self, size: int | None) -> Body:
         if size is not None and size <= self.settings.max_memory_object:

@@ -241,6 +241,7 @@ class Pipeline:
             result.status = answer.status if reader.has_begun else 0
             raise
         finally:
+            reader.close()
             result.sent_bytes = reader.sent_bytes
         result.status = answer.status
         if found.outcome is CacheOutcome.COLLAPSED:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from yatagarasu.cache.body import Body, Bytes
 from yatagarasu.cache.entry import Entry
-from yatagarasu.errors import OriginBroken
+from yatagarasu.errors import OriginBroken, StoreError
 from yatagarasu.proxy.assembly import Lease
 from yatagarasu.proxy.coalescer import Coalescer
 
@@ -47,6 +47,7 @@ class Reader:
         "_head",
         "_is_chunked",
         "_lease",
+        "_own",
         "has_begun",
         "sent_bytes",
     )
@@ -67,6 +68,7 @@ class Reader:
         self._lease = lease
         self._head = head
         self._is_chunked = is_chunked
+        self._own: Lease | None = None
         self.has_begun = False
         self.sent_bytes = 0
 
@@ -100,8 +102,18 @@ class Reader:
                 # the first byte: until then the fetch may still begin again (F3).
                 await self._send()
                 continue
-            if not await self._coalescer.wait_bytes(lease):
-                break
+            try:
+                if not await self._coalescer.wait_bytes(lease):
+                    break
+            except StoreError:
+                # A full disk must cost nobody a download.
+                self._own = lease = self._lease = await self._coalescer.fetch_rest(lease)
+                body = lease.assembly.body
+
+    def close(self) -> None:
+        """Give back what the reader took for itself; idempotent."""
+        if self._own is not None:
+            self._own.release()
 
     async def finish(self) -> None:
         """End the response cleanly: every byte is out."""
