@@ -100,7 +100,7 @@ def httpx_rate(port: int) -> float:
 
 
 def coalescer() -> None:
-    """The tables alone: what a leader and a follower pay, flights themselves left out."""
+    """What a leader and a follower pay: the tables alone, a join, and a whole flight with its task."""
     from tests.fakes import Rig, ScriptedOrigin
     from yatagarasu.http.headers import Headers
     from yatagarasu.http.wire import HeaderBlock
@@ -108,27 +108,36 @@ def coalescer() -> None:
     async def run() -> None:
         async with trio.open_nursery() as nursery:
             rig = Rig(nursery, ScriptedOrigin())
-            finder = rig.pipeline._finder
-            line = rig.pipeline.line(b"GET /b/k HTTP/1.1")
-            fetch = finder._fetch(line, HeaderBlock(Headers([("host", "x")])), "id")
-            heads, count = rig.coalescer._heads, 200_000
+            made, count = rig.coalescer, 200_000
+            block = HeaderBlock(Headers([("host", "x")]))
+            fetch = rig.pipeline._finder._fetch(rig.pipeline.line(b"GET /b/k HTTP/1.1"), block, "id")
+            flight, _ = made.launch_or_join(fetch)
             slot = (fetch.key, "GET")
-            marker = object()
             began = time.perf_counter()
             for _ in range(count):
-                if heads.get(slot) is None:
-                    heads[slot] = marker  # type: ignore[assignment]
-                if heads.get(slot) is marker:
-                    del heads[slot]
-            leader = (time.perf_counter() - began) / count
-            flight, _ = rig.coalescer.launch_or_join(fetch)
+                made._heads.get(slot)
+                made._heads[slot] = flight
+                if made._heads.get(slot) is flight:
+                    del made._heads[slot]
+            tables = (time.perf_counter() - began) / count
+            made._heads[slot] = flight
             began = time.perf_counter()
             for _ in range(count):
-                rig.coalescer.launch_or_join(fetch)
+                made.launch_or_join(fetch)
             join = (time.perf_counter() - began) / count
             flight.scope.cancel()
+            await trio.sleep(0.1)
+            flights = 3_000
+            began = time.perf_counter()
+            for number in range(flights):
+                await rig.ask(f"key{number}")
+            whole = (time.perf_counter() - began) / flights
             nursery.cancel_scope.cancel()
-        print(f"coalescer: acquire + release {leader * 1e6:.2f} µs, join {join * 1e6:.2f} µs", flush=True)
+        print(
+            f"coalescer: tables of acquire + release {tables * 1e6:.2f} µs, join {join * 1e6:.2f} µs, "
+            f"a whole cold request with its flight over a fake origin {whole * 1e6:.0f} µs",
+            flush=True,
+        )
 
     trio.run(run)
 
