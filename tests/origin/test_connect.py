@@ -68,3 +68,42 @@ async def test_plain_text_is_no_tls(nursery):
     port = listeners[0].socket.getsockname()[1]
     with pytest.raises(OriginUnreachable, match="TLS"):
         await OriginTransport().fetch("https", "127.0.0.1", port, HEAD, method="GET")
+
+
+@pytest.mark.parametrize("pieces", [[b"helloEVIL"], [b"hello", b"EVIL"]], ids=["one record", "two records"])
+async def test_bytes_behind_an_answer_are_not_the_next_ones(nursery, authority, pieces):
+    """They may wait inside the TLS buffers, where the socket does not show them."""
+    connections = 0
+    is_sent = trio.Event()
+
+    async def say_too_much(stream: trio.abc.Stream) -> None:
+        nonlocal connections
+        connections += 1
+        try:
+            while await stream.receive_some(65536):
+                if is_sent.is_set():
+                    await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
+                    continue
+                await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
+                for piece in pieces:
+                    await stream.send_all(piece.replace(b"EVIL", b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"))
+                is_sent.set()
+        except (trio.BrokenResourceError, ssl.SSLError):
+            return
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("localhost").configure_cert(context)
+    listeners = await nursery.start(trio.serve_ssl_over_tcp, say_too_much, 0, context)
+    port = int(listeners[0].transport_listener.socket.getsockname()[1])
+    transport = trusting(authority)
+    bodies = []
+    for _ in range(2):
+        response = await transport.fetch("https", "localhost", port, HEAD, method="GET")
+        await is_sent.wait()
+        body = response.take_buffered()
+        while data := await response.receive_some():
+            body += data
+        await response.aclose()
+        bodies.append(body)
+    assert bodies == [b"hello", b"good"]
+    assert connections == 2

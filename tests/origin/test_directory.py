@@ -1,9 +1,11 @@
 """A folder as an origin."""
 
+import errno
 import os
 
 import pytest
 
+from yatagarasu.errors import OriginBroken
 from yatagarasu.origin.client import OriginRequest
 from yatagarasu.origin.directory import DirectoryOrigin
 from yatagarasu.origin.retry import RetryBudget
@@ -74,3 +76,34 @@ async def test_the_budget_backs_off_and_progress_restores_it():
     assert 0 <= waits[1] <= 0.1
     budget.progress()
     assert budget.failed() is not None
+
+
+async def test_a_file_written_in_place_under_a_download_never_gives_both_generations(origin):
+    path = origin.root / "big"
+    path.write_bytes(b"A" * 600_000)
+    response = await origin.open(OriginRequest("GET", "big"))
+    assert set(await response.receive_some()) == {ord("A")}
+    with path.open("r+b") as file:
+        file.write(b"B" * 600_000)
+    os.utime(path, ns=(0, 0))  # Two writes within one tick of the file system's clock look like one.
+    with pytest.raises(OriginBroken, match="changed"):
+        await response.receive_some()
+    await response.aclose()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EIO], ids=["no descriptors left", "bad disk"])
+async def test_our_own_trouble_is_not_a_missing_file(origin, monkeypatch, number):
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(OriginBroken):
+        await origin.open(OriginRequest("GET", "a.txt"))
+
+
+async def test_a_listing_has_only_what_can_be_asked_for(origin):
+    (origin.root / "sub" / "b").unlink()
+    os.mkfifo(os.path.join(os.fsencode(origin.root), b"pipe"))
+    os.close(os.open(os.path.join(os.fsencode(origin.root), b"bad\xff"), os.O_CREAT | os.O_WRONLY))
+    response = await origin.list("list-type=2")
+    assert [listed.key for listed in parse_list_v2(await response.receive_some()).keys] == ["a.txt"]

@@ -152,3 +152,25 @@ async def test_close_closes_idle_ones_now_and_others_as_they_come_back():
     assert [made.is_closed for made in endpoint.made] == [True, False]
     pool.release(used, is_reusable=True)
     assert endpoint.made[1].is_closed
+
+
+async def test_a_newcomer_does_not_slip_in_before_those_who_wait(autojump_clock):
+    endpoint = Endpoint()
+    pool = endpoint.pool(1)
+    taken = await pool.acquire()
+    order: list[str] = []
+
+    async def wait() -> None:
+        mine = await pool.acquire()
+        order.append("waiter")
+        pool.release(mine, is_reusable=True)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        pool.release(taken, is_reusable=True)
+        taken = await pool.acquire()
+        order.append("newcomer")
+        pool.release(taken, is_reusable=True)
+    assert order == ["waiter", "newcomer"]
+    assert pool.statistics().in_use == 0

@@ -207,3 +207,15 @@ async def test_the_contract_of_an_httpx_transport(own: bool, name: str):
             else:
                 with pytest.raises(httpx.RemoteProtocolError):
                     await client.get(f"http://127.0.0.1:{script.port}/")
+
+
+@pytest.mark.parametrize(
+    "extra", [OK + b"Content-Length: 4\r\n\r\nEVIL", b"junk"], ids=["another answer", "no answer at all"]
+)
+async def test_what_follows_the_last_chunk_is_no_body_and_ends_the_connection(extra: bytes):
+    head, last = OK + b"Transfer-Encoding: chunked\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n"
+    async with scripted(head + last + extra, OK + b"Content-Length: 2\r\n\r\nok") as script:
+        transport = OriginTransport()
+        assert await fetch(transport, script) == (200, b"hello")
+        assert await fetch(transport, script) == (200, b"ok")
+        assert script.connections == 2

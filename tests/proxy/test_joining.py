@@ -139,3 +139,19 @@ async def test_without_coalescing_each_fetches_for_itself(autojump_clock, make_r
     assert len(origin.requests) == 5
     assert (await rig.ask()).header("x-cache") == "HIT"
     await rig.settle()
+
+
+async def test_a_late_reader_keeps_a_temporary_file_that_others_have_left(autojump_clock, make_rig, origin):
+    origin.objects["k"] = DATA
+    rig = make_rig()
+    first = RecordingClient(bytes_per_second=8_000_000)
+    late = RecordingClient(bytes_per_second=1_000_000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: rig.ask(client=first))
+        await trio.sleep(0.5)  # every byte is there by now
+        nursery.start_soon(lambda: rig.ask(client=late))
+    assert first.body == DATA
+    assert late.is_whole
+    assert late.body == DATA
+    assert len(origin.requests) == 1
+    await rig.settle()

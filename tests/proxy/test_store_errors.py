@@ -42,3 +42,13 @@ async def test_a_disk_that_fills_up_under_a_herd_cuts_nobody(autojump_clock, mak
     assert rig.metrics.store_errors == 1
     assert sum('"store_failed"' in line for line in rig.log_lines) == 1
     await rig.settle()
+
+
+async def test_a_stored_head_without_room_for_its_body_is_fetched_alone(autojump_clock, make_rig, origin, tmp_path):
+    origin.objects["k"] = DATA
+    rig = make_rig(settings=FlightSettings(temporary_directory=str(tmp_path / "gone")))
+    await rig.ask(method="HEAD")
+    client = await rig.ask()
+    assert client.is_whole
+    assert client.body == DATA
+    await rig.settle()

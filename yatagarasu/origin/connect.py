@@ -137,8 +137,12 @@ class TLSConnection:
             self._incoming.write_eof()
 
     def is_readable(self) -> bool:
-        """Whether something came while nobody asked; a session ticket counts too, and costs a new connection."""
-        return self._plain.is_readable()
+        """Whether something came while nobody asked; a session ticket counts too, and costs a new connection.
+
+        Bytes past the end of an answer may wait in the buffers, where the socket does not show them: the next
+        request on this connection would take them for its own answer.
+        """
+        return self._incoming.pending > 0 or self._tls.pending() > 0 or self._plain.is_readable()
 
     def close(self) -> None:
         """Close at once."""

@@ -1,6 +1,6 @@
 """A local folder as an origin: the same protocol, so that everything above it is the same code."""
 
-import contextlib
+import errno
 import mimetypes
 import os
 import stat
@@ -18,6 +18,11 @@ from yatagarasu.origin.client import OriginRequest
 from yatagarasu.s3.listing import Listed, ListPage, ListRequest, render_list_v2
 
 _READ_BYTES = 256 * 1024
+# What stands for "no such file". Anything else (no descriptors left, a failing disk) says nothing about the file,
+# and a 404 made of it would be cached.
+_ABSENT = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES, errno.ENXIO)
+)
 
 
 class _FileResponse:
@@ -52,11 +57,19 @@ class _FileResponse:
             return body
         if self._pos >= self._stop:
             return b""
-        size = min(_READ_BYTES, self._stop - self._pos)
-        data = await trio.to_thread.run_sync(os.pread, self._fd, size, self._pos)
-        if not data:
-            raise OriginBroken("the file became shorter while it was read", endpoint=self.endpoint)
+        data = await trio.to_thread.run_sync(self._read)
         self._pos += len(data)
+        return data
+
+    def _read(self) -> bytes:
+        try:
+            data = os.pread(self._fd, min(_READ_BYTES, self._stop - self._pos), self._pos)
+            # Looked at after the read: a file written in place must not give bytes of two generations (F4).
+            is_same = _etag(os.fstat(self._fd)) == self.headers.get("etag")
+        except OSError as exc:
+            raise OriginBroken(f"the file cannot be read: {exc.strerror}", endpoint=self.endpoint) from exc
+        if not data or not is_same:
+            raise OriginBroken("the file changed while it was read", endpoint=self.endpoint)
         return data
 
     async def aclose(self) -> None:
@@ -97,15 +110,24 @@ class DirectoryOrigin:
             os.close(fd)
             raise
 
-    def _open(self, key: str) -> tuple[int, os.stat_result] | None:
+    def _path(self, key: str) -> str | None:
+        """Where a key is, links followed; None where that is outside the folder."""
         root = os.path.realpath(self.root)
+        if not key or key.endswith("/") or "\0" in key:
+            return None
         path = os.path.realpath(os.path.join(root, key.lstrip("/")))
-        if not key or key.endswith("/") or "\0" in key or not path.startswith(root + os.sep):
+        return path if path.startswith(root + os.sep) else None
+
+    def _open(self, key: str) -> tuple[int, os.stat_result] | None:
+        path = self._path(key)
+        if path is None:
             return None
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return None
+        except OSError as exc:
+            if exc.errno in _ABSENT:
+                return None
+            raise OriginBroken(f"the file cannot be opened: {exc.strerror}", endpoint=self.endpoint) from exc
         info = os.fstat(fd)
         if not stat.S_ISREG(info.st_mode):
             os.close(fd)
@@ -174,16 +196,34 @@ class DirectoryOrigin:
             if common is not None:
                 prefixes.append(common)
                 continue
-            with contextlib.suppress(OSError):
-                info = (self.root / key).stat()
-                date = format_iso(info.st_mtime)
-                found.append(Listed(key, info.st_size, _etag(info), date))
+            info = self._info(key)
+            if info is not None:
+                found.append(Listed(key, info.st_size, _etag(info), format_iso(info.st_mtime)))
         return ListPage(found, prefixes, None, request)
 
+    def _info(self, key: str) -> os.stat_result | None:
+        """What a listing says of a key, None for what `open` would not find."""
+        path = self._path(key)
+        try:
+            info = os.stat(path) if path is not None else None
+        except OSError:
+            return None
+        return info if info is not None and stat.S_ISREG(info.st_mode) else None
+
     def _keys(self) -> Iterator[str]:
+        """Keys below the folder; a name that is no UTF-8 cannot be asked for, so it is none."""
         for folder, _, names in os.walk(self.root):
             base = os.path.relpath(folder, self.root)
-            yield from (name if base == "." else f"{base}/{name}" for name in names)
+            keys = (name if base == "." else f"{base}/{name}" for name in names)
+            yield from (key for key in keys if key.isascii() or _is_utf8(key))
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _etag(info: os.stat_result) -> str:

@@ -88,18 +88,19 @@ class Pool:
 
         Raises what `connect` raises. Cancellation takes nothing.
         """
-        while self._in_use >= self._max_connections:
+        if self._in_use < self._max_connections:
+            self._in_use += 1
+        else:
             turn = trio.Event()
             self._waiting.append(turn)
             try:
                 await turn.wait()
             except BaseException:
                 if turn.is_set():
-                    self._wake_next()
+                    self._pass_on()
                 else:
                     self._waiting.remove(turn)
                 raise
-        self._in_use += 1
         if not fresh:
             pooled = self._take()
             if pooled is not None:
@@ -109,23 +110,24 @@ class Pool:
         try:
             return Pooled(await self._connect(), self._clock())
         except BaseException:
-            self._in_use -= 1
-            self._wake_next()
+            self._pass_on()
             raise
 
     def release(self, pooled: Pooled, *, is_reusable: bool) -> None:
         """Give a connection back; one that cannot be used again is closed."""
-        self._in_use -= 1
         if is_reusable and not self._is_closed and self._clock() - pooled.opened_at <= MAX_AGE_SECONDS:
             pooled.is_reused, pooled.idle_since = True, self._clock()
             self._idle.append(pooled)
         else:
             pooled.connection.close()
-        self._wake_next()
+        self._pass_on()
 
-    def _wake_next(self) -> None:
-        if self._waiting and self._in_use < self._max_connections:
+    def _pass_on(self) -> None:
+        """Give a place up, to whoever has waited longest: it stays taken, so that no newcomer slips in between."""
+        if self._waiting:
             self._waiting.popleft().set()
+        else:
+            self._in_use -= 1
 
     def close_idle(self) -> None:
         """Close idle connections."""

@@ -36,7 +36,12 @@ class _Parser:
         self.chunks: list[bytes] = []
         self.is_head_complete = False
         self.is_complete = False
+        self.has_more = False  # bytes came after the message's end
         self.parser = httptools.HttpResponseParser(self)
+
+    def on_message_begin(self) -> None:
+        # llhttp goes on with what follows a message, as if it were another one.
+        self.has_more = self.is_complete
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.is_head_complete:  # Trailers are nobody's.
@@ -46,7 +51,8 @@ class _Parser:
         self.is_head_complete = True
 
     def on_body(self, data: bytes) -> None:
-        self.chunks.append(data)
+        if not self.is_complete:
+            self.chunks.append(data)
 
     def on_message_complete(self) -> None:
         self.is_complete = True
@@ -159,7 +165,9 @@ class RawResponse:
                 try:
                     state.parser.feed_data(data)
                 except httptools.HttpParserError as exc:
-                    raise OriginBroken("broken chunks", endpoint=self.endpoint) from exc
+                    if not state.is_complete:
+                        raise OriginBroken("broken chunks", endpoint=self.endpoint) from exc
+                    state.has_more = True
             if state.chunks:
                 found = b"".join(state.chunks)
                 state.chunks.clear()
@@ -185,7 +193,7 @@ class RawResponse:
         pooled, self._pooled = self._pooled, None
         if pooled is not None:
             keeps_alive = self.minor == 1 and "close" not in self.headers.get("connection", "").lower()
-            is_delimited = self._left is not None or self._parser is not None
+            is_delimited = self._left is not None or (self._parser is not None and not self._parser.has_more)
             self._pool.release(pooled, is_reusable=self._is_ended and keeps_alive and is_delimited)
 
 

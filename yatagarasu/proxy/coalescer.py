@@ -7,9 +7,6 @@ Flights run in the coalescer's own nursery, so a client that leaves cancels only
 
 import random
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
-from itertools import islice
 
 import trio
 
@@ -36,17 +33,10 @@ from yatagarasu.proxy.answer import Unshared, lifetime_of, refreshed, relay, und
 from yatagarasu.proxy.assembly import Assembly, Lease
 from yatagarasu.proxy.fetch import WHOLE, Fetch, FlightSettings, Span, Verdict
 from yatagarasu.proxy.flight import Flight
+from yatagarasu.proxy.recent import RecentFailures, UnsharedKeys
 
 _IDLE_POLL_SECONDS = 0.5
 _STORE_ERROR_SECONDS = 60.0
-
-
-@dataclass(slots=True)
-class _Unshared:
-    """A key whose answers may not be shared (F7): until when, and how many may fetch at once."""
-
-    expires_at: float
-    limit: trio.CapacityLimiter
 
 
 class Coalescer:
@@ -81,8 +71,8 @@ class Coalescer:
         self._heads: dict[tuple[Key, str], Flight] = {}
         # A key is in here while its assembly has a reader or a flight and is the newest generation.
         self._assemblies: dict[Key, Assembly] = {}
-        self._failures: dict[tuple[Key, str], tuple[float, YatagarasuError]] = {}
-        self._unshared: dict[Key, _Unshared] = {}
+        self._failures = RecentFailures()
+        self.unshared = UnsharedKeys()
 
     def __repr__(self) -> str:
         return f"<Coalescer flights={len(self.flights)} heads={len(self._heads)} assemblies={len(self._assemblies)}>"
@@ -114,10 +104,11 @@ class Coalescer:
         if found is not None:
             return found
         body: Body = entry.body
-        if isinstance(body, NoBody):
+        if not isinstance(body, MemoryBody):
+            # A head without a body, or with a temporary file whose assembly is over.
             entry = entry.with_body(self._new_body(body.size))
         assembly = Assembly(entry, fetch, self._settle)
-        assembly.is_stored = not isinstance(body, NoBody)
+        assembly.is_stored = isinstance(body, MemoryBody)
         self._assemblies[entry.key] = assembly
         return assembly
 
@@ -147,7 +138,7 @@ class Coalescer:
                     raise OverloadError("too many clients wait for one fetch", **fetch.context())
                 self._metrics.followers_total += 1
                 return flight, False
-            self._raise_remembered(slot)
+            self._failures.raise_for(slot)
         flight = self._new_flight(fetch, method=method, span=span, conditional=conditional)
         self._launch(flight)
         if self.settings.enabled:
@@ -205,21 +196,6 @@ class Coalescer:
             flight.is_background = True
 
     # Unshared answers (F7)
-
-    def is_unshared(self, key: Key) -> bool:
-        """Whether this key's last answer could not be shared, less than `uncacheable_ttl` ago."""
-        known = self._unshared.get(key)
-        if known is None:
-            return False
-        if known.expires_at <= trio.current_time():
-            del self._unshared[key]
-            return False
-        return True
-
-    def unshared_slot(self, key: Key) -> AbstractAsyncContextManager[object]:
-        """What bounds concurrent fetches of a key that may not be shared; enter it around `fetch_alone`."""
-        known = self._unshared.get(key)
-        return known.limit if known is not None else nullcontext()
 
     async def fetch_alone(self, fetch: Fetch, *, method: str, extra_headers: tuple[Pair, ...]) -> tuple[Lease, Entry]:
         """Fetch for one client only; nothing is stored.
@@ -302,7 +278,7 @@ class Coalescer:
             # Without a strong ETag bytes of two answers cannot be joined.
             raise ObjectChanged("a hole cannot be filled without a strong ETag", **assembly.fetch.context())
         span = assembly.span_for(lease.pos, lease.stop, self.settings.block_size)
-        self._raise_remembered((assembly.fetch.key, "GET"))
+        self._failures.raise_for((assembly.fetch.key, "GET"))
         flight = self._new_flight(assembly.fetch, span=span, assembly=assembly)
         flight.head.set()
         self._launch(flight)
@@ -317,7 +293,7 @@ class Coalescer:
         now, fetch = self._clock(), flight.fetch
         if not flight.is_shared:
             if not isinstance(lifetime_of(fetch, head, now), NotStorable):
-                self._unshared.pop(fetch.key, None)
+                self.unshared.forget(fetch.key)
             return self._relay(flight, head, request_time, now)
         if head.status == 304:
             self._refresh(flight, head, request_time, now)
@@ -332,7 +308,7 @@ class Coalescer:
             if flight.negative is not None:
                 raise flight.negative
             return self._unshare(flight, head, request_time, now)
-        self._unshared.pop(fetch.key, None)
+        self.unshared.forget(fetch.key)
         self._tiers.remember_vary(fetch.primary, answer.varies_by)
         if answer.varies_by:
             # Stored before the answers began to vary: nobody may find it under the bare key again.
@@ -383,11 +359,8 @@ class Coalescer:
 
     def _unshare(self, flight: Flight, head: ResponseHead, request_time: float, now: float) -> Assembly | None:
         """An answer that may not be shared: remember the key, let every waiter fetch for itself (F7)."""
-        self._drop_expired()
-        self._unshared[flight.fetch.key] = _Unshared(
-            trio.current_time() + self.settings.uncacheable_ttl,
-            trio.CapacityLimiter(self.settings.uncacheable_concurrency),
-        )
+        settings = self.settings
+        self.unshared.remember(flight.fetch.key, settings.uncacheable_ttl, settings.uncacheable_concurrency)
         flight.verdict = Verdict.UNCACHEABLE
         if flight.leader_waits and flight.span.is_whole:
             flight.is_shared = False
@@ -429,7 +402,7 @@ class Coalescer:
             is_ours = isinstance(error, OriginError | InternalError)
             (self._log.error if is_ours else self._log.debug)("flight_failed", exc=error)
             if isinstance(error, OriginError | InternalError) and not isinstance(error, ObjectChanged):
-                self._remember_failure((flight.fetch.key, flight.method), error)
+                self._failures.remember((flight.fetch.key, flight.method), error, self.settings.failure_ttl)
         if assembly is not None:
             if flight in assembly.flights:
                 assembly.flights.remove(flight)
@@ -562,26 +535,3 @@ class Coalescer:
         self._nursery.start_soon(flight.run)
         self.flights.add(flight)
         self._metrics.flights_total += 1
-
-    def _raise_remembered(self, slot: tuple[Key, str]) -> None:
-        known = self._failures.get(slot)
-        if known is None:
-            return
-        expires_at, error = known
-        if expires_at <= trio.current_time():
-            del self._failures[slot]
-            return
-        raise error.for_waiter() from error
-
-    def _remember_failure(self, slot: tuple[Key, str], error: YatagarasuError) -> None:
-        self._drop_expired()
-        if self.settings.failure_ttl > 0:
-            self._failures[slot] = (trio.current_time() + self.settings.failure_ttl, error)
-
-    def _drop_expired(self) -> None:
-        """Drop what has run out among the oldest few: each table is in order of time, so that is all of it."""
-        now = trio.current_time()
-        for slot in [slot for slot, (expires_at, _) in islice(self._failures.items(), 8) if expires_at <= now]:
-            del self._failures[slot]
-        for key in [key for key, known in islice(self._unshared.items(), 8) if known.expires_at <= now]:
-            del self._unshared[key]

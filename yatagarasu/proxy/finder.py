@@ -22,6 +22,7 @@ from yatagarasu.errors import (
     OriginError,
     OverloadError,
     RangeNotSatisfiable,
+    StoreError,
     WaitTimeout,
     YatagarasuError,
 )
@@ -103,10 +104,17 @@ class Finder:
 
         Cancellation leaves no hold behind.
         """
+        try:
+            return await self._find(line, block, request_id)
+        except StoreError:
+            # No place for a body costs nobody an answer.
+            return await self._alone(self._fetch(line, block, request_id), line, block)
+
+    async def _find(self, line: Line, block: HeaderBlock, request_id: str) -> Found:
         learn_size = False
         for _ in range(_MAX_TURNS):
             fetch = self._fetch(line, block, request_id)
-            if not fetch.storable or self._coalescer.is_unshared(fetch.key):
+            if not fetch.storable or fetch.key in self._coalescer.unshared:
                 return await self._alone(fetch, line, block)
             entry = self._stored(fetch.key, line.method)
             now = self._clock()
@@ -121,6 +129,9 @@ class Finder:
                 outcome = CacheOutcome.STALE if decision is Decision.STALE else CacheOutcome.HIT
                 return self._use(entry, outcome, fetch, line.method)
             conditional = entry if decision is Decision.REVALIDATE else None
+            assembly = self._coalescer.assembly(fetch.key)
+            # What is validated must still be there when the answer says that it is good.
+            hold = assembly.lease() if assembly is not None else None
             try:
                 found = await self._fly(fetch, "HEAD" if learn_size else line.method, line, block, conditional)
             except RangeNotSatisfiable:
@@ -133,6 +144,9 @@ class Finder:
                 if entry is not None and may_serve_on_error(block.directives, entry, self._clock()):
                     return self._use(entry, CacheOutcome.STALE, fetch, line.method)
                 raise
+            finally:
+                if hold is not None:
+                    hold.release()
             if found is not None:
                 return found
         raise ObjectChanged("the object kept changing", **self._fetch(line, block, request_id).context())
@@ -164,11 +178,18 @@ class Finder:
         return Found(entry, outcome, lease, is_stored=True)
 
     def _use(self, entry: Entry, outcome: CacheOutcome, fetch: Fetch, method: str) -> Found:
-        """Hold a stored entry, by way of an assembly where bytes of it are missing."""
-        if method == "HEAD" or entry.body.is_complete:
+        """Hold a stored entry, by way of its assembly where bytes are missing or it has one already.
+
+        A temporary file ends with its last lease, so it is never read without one.
+        """
+        if method == "HEAD":
             return Found(entry, outcome)
-        assembly = self._coalescer.assemble(entry, fetch)
-        if outcome is CacheOutcome.HIT and not assembly.flights:
+        assembly = self._coalescer.assembly(entry.key)
+        if assembly is None or assembly.body is not entry.body:
+            if entry.body.is_complete and entry.body.fileno() is None:
+                return Found(entry, outcome)
+            assembly = self._coalescer.assemble(entry, fetch)
+        if outcome is CacheOutcome.HIT and not assembly.flights and not assembly.body.is_complete:
             outcome = CacheOutcome.PARTIAL
         return Found(assembly.entry, outcome, assembly.lease(), is_stored=True)
 
@@ -177,7 +198,7 @@ class Finder:
         stack = AsyncExitStack()
         try:
             with trio.move_on_after(self._coalescer.settings.wait_timeout) as waiting:
-                await stack.enter_async_context(self._coalescer.unshared_slot(fetch.key))
+                await stack.enter_async_context(self._coalescer.unshared.slot(fetch.key))
             if waiting.cancelled_caught:
                 raise WaitTimeout("too many fetches of a key that cannot be shared", **fetch.context())
             lease, entry = await self._coalescer.fetch_alone(
