@@ -188,3 +188,27 @@ async def test_the_access_log_tells_each_request(proxy: Proxy):
     ]
     assert lines[0]["user_agent"] == 'a"b'
     assert lines[0]["key"] == "k"
+
+
+async def test_a_client_that_never_stops_sending_is_answered_and_starves_nobody(proxy: Proxy):
+    await proxy.get("/b/k")
+    count = 20_000
+    stream = await trio.open_tcp_stream("127.0.0.1", proxy.port)
+    received = 0
+
+    async def read() -> None:
+        nonlocal received
+        mark, tail = b"HTTP/1.1 200 OK", b""
+        while received < count:
+            data = await stream.receive_some(1024 * 1024)
+            assert data
+            received += (tail + data).count(mark)
+            tail = (tail + data)[-len(mark) + 1 :]
+
+    with trio.fail_after(30):
+        async with stream, trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            nursery.start_soon(stream.send_all, (GET + b"\r\n") * count)
+            for _ in range(5):
+                assert (await proxy.get("/b/k"))[0] == 200
+    assert received >= count

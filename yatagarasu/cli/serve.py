@@ -25,6 +25,8 @@ def serve(
     if demo == (config is not None):
         typer.echo("yatagarasu serve: give either --config FILE or --demo", err=True)
         raise typer.Exit(2)
+    import gc
+
     import trio
 
     if demo:
@@ -39,6 +41,8 @@ def serve(
 
     first = reread()
     _raise_descriptor_limit()
+    # The cache is made of long-lived objects without cycles: looking through it often finds nothing.
+    gc.set_threshold(20_000, 20, 50)
 
     def announce(system: app.System) -> None:
         typer.echo(app.banner(system), err=True)

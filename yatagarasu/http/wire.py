@@ -237,10 +237,9 @@ def encode_request(method: str, target: str, pairs: Iterable[Pair]) -> bytes:
     Raises:
         BadRequest: a value with a line break or NUL in it, which would be another field or another request.
     """
-    lines = [f"{method} {target} HTTP/1.1\r\n"]
-    for name, value in pairs:
-        if _UNSAFE.search(value) is not None:
-            raise BadRequest(f"the field {name} cannot be sent on")
-        lines.append(f"{name}: {value}\r\n")
-    lines.append("\r\n")
-    return "".join(lines).encode("latin-1")
+    lines = [f"{method} {target} HTTP/1.1\r\n", *[f"{name}: {value}\r\n" for name, value in pairs], "\r\n"]
+    head = "".join(lines)
+    # One count over the whole is several times cheaper than a look at each value.
+    if head.count("\r") != len(lines) or head.count("\n") != len(lines) or "\0" in head:
+        raise BadRequest("a field that cannot be sent on")
+    return head.encode("latin-1")

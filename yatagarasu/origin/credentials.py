@@ -123,7 +123,7 @@ class AwsChain:
 
     def _ask_botocore(self) -> Credentials | None:
         import botocore.session
-        from botocore.exceptions import BotoCoreError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             if self._chain is None:
@@ -135,7 +135,9 @@ class AwsChain:
                     "container and instance metadata"
                 )
             frozen = chain.get_frozen_credentials()
-        except BotoCoreError as exc:
+        # STS refused the role (ClientError), a token file is not there (OSError), or what was renewed has ended
+        # already (RuntimeError): botocore lets all three through as they are.
+        except (BotoCoreError, ClientError, OSError, RuntimeError) as exc:
             raise OriginRefused(f"AWS credentials: {exc}") from exc
         expiry = getattr(chain, "_expiry_time", None)
         if not hasattr(chain, "refresh_needed"):

@@ -50,7 +50,7 @@ def resolve_address(bucket: str, region: str, endpoint: str | None, addressing: 
         ConfigError: the endpoint is no http or https URL.
     """
     is_aws = endpoint is None
-    parts = urlsplit(f"https://s3.{region}.amazonaws.com" if endpoint is None else endpoint)
+    parts = urlsplit(_aws_endpoint(region) if endpoint is None else endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"endpoint {endpoint!r} is not an http or https URL")
     try:
@@ -64,3 +64,8 @@ def resolve_address(bucket: str, region: str, endpoint: str | None, addressing: 
     if is_virtual:
         return Address(parts.scheme, f"{bucket}.{parts.hostname}", port, base, False)
     return Address(parts.scheme, parts.hostname, port, f"{base}/{bucket}", True)
+
+
+def _aws_endpoint(region: str) -> str:
+    # China is a partition of its own, with a domain of its own.
+    return f"https://s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")

@@ -82,8 +82,8 @@ def parse_error(body: bytes) -> S3Error | None:
     parser.CharacterDataHandler = text
     try:
         parser.Parse(body, True)
-    except (expat.ExpatError, ValueError):
-        return None
+    except (expat.ExpatError, ValueError, LookupError):
+        return None  # LookupError: an encoding that Python does not know.
     code = values.get("Code", "").strip()
     if root != ["Error"] or not code or len(code) > 100:
         return None

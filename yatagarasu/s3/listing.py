@@ -176,7 +176,7 @@ def _root(body: bytes) -> ElementTree.Element:
     try:
         parser.Parse(body, True)
         root = ElementTree.fromstring(body)
-    except (expat.ExpatError, ElementTree.ParseError, ValueError) as exc:
+    except (expat.ExpatError, ElementTree.ParseError, ValueError, LookupError) as exc:
         raise OriginBroken("a listing that is no XML") from exc
     if root.tag.rpartition("}")[2] != "ListBucketResult":
         raise OriginBroken("a listing that is none")

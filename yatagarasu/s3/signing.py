@@ -4,6 +4,7 @@ AWS: "Authenticating Requests: Using the Authorization Header" and "... Using Qu
 """
 
 import hmac
+from calendar import timegm
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,6 +27,7 @@ _UNSIGNED = frozenset(
         "transfer-encoding", "upgrade", "user-agent", "x-amzn-trace-id",
     )
 )  # fmt: skip
+_NAME = itemgetter(0)
 _MONTHS = {"Jan": "01", "Feb": "02", "Mar": "03", "Apr": "04", "May": "05", "Jun": "06",
            "Jul": "07", "Aug": "08", "Sep": "09", "Oct": "10", "Nov": "11", "Dec": "12"}  # fmt: skip
 
@@ -83,17 +85,20 @@ def _reencode(text: str) -> str:
 class Signer:
     """Signs requests to one region.
 
-    The key of the day is kept: with it a signature is one digest and one HMAC.
+    The HMAC of the day's key is kept, and the text of the second: a signature is one digest and one HMAC more.
     """
 
-    __slots__ = ("_day", "_key", "_key_of", "region", "service")
+    __slots__ = ("_day", "_key_of", "_keyed", "_scope", "_second", "_stamp", "region", "service")
 
     def __init__(self, region: str, service: str = "s3") -> None:
         self.region = region
         self.service = service
+        self._second = -1
+        self._stamp = ""
         self._day = ""
+        self._scope = ""
         self._key_of = ""
-        self._key = b""
+        self._keyed = hmac.new(b"", digestmod="sha256")
 
     def sign(
         self,
@@ -114,36 +119,48 @@ class Signer:
             headers: n pairs (lower-case name, value) that the request has besides Host.
             now: epoch seconds.
         """
-        stamp = amz_date(now)
-        day = stamp[:8]
+        secret_key = credentials.secret_key
+        if int(now) != self._second or secret_key != self._key_of:
+            self._turn(int(now), secret_key)
+        stamp, scope = self._stamp, self._scope
         added: list[Pair] = [("x-amz-date", stamp), ("x-amz-content-sha256", EMPTY_SHA256)]
         if credentials.session_token is not None:
             added.append(("x-amz-security-token", credentials.session_token))
         # By name alone: values of one name are signed in the order in which they are sent.
-        fields_sent = (("host", host), *added, *(pair for pair in headers if pair[0] not in _UNSIGNED))
-        signed = sorted(fields_sent, key=itemgetter(0))
+        signed = [("host", host), *added, *[pair for pair in headers if pair[0] not in _UNSIGNED]]
+        signed.sort(key=_NAME)
         names, fields = _canonical_fields(signed)
         canonical = f"{method}\n{path}\n{canonical_query(query)}\n{fields}\n{names}\n{EMPTY_SHA256}"
-        scope = f"{day}/{self.region}/{self.service}/aws4_request"
-        text = f"{_ALGORITHM}\n{stamp}\n{scope}\n{_digest(canonical)}"
-        if day != self._day or credentials.secret_key != self._key_of:
-            self._key = signing_key(credentials.secret_key, day, self.region, self.service)
-            self._day, self._key_of = day, credentials.secret_key
-        signature = hmac.digest(self._key, text.encode("utf-8"), "sha256").hex()
-        claim = f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
+        keyed = self._keyed.copy()
+        keyed.update(f"{_ALGORITHM}\n{stamp}\n{scope}\n{_digest(canonical)}".encode())
+        claim = f"Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={keyed.hexdigest()}"
         added.append(("authorization", f"{_ALGORITHM} {claim}"))
         return added
+
+    def _turn(self, second: int, secret_key: str) -> None:
+        """Another second, perhaps another day or key."""
+        stamp = amz_date(second)
+        day = stamp[:8]
+        if day != self._day or secret_key != self._key_of:
+            self._keyed = hmac.new(signing_key(secret_key, day, self.region, self.service), digestmod="sha256")
+            self._scope = f"{day}/{self.region}/{self.service}/aws4_request"
+        self._second, self._stamp, self._day, self._key_of = second, stamp, day, secret_key
 
 
 def _canonical_fields(pairs: Sequence[Pair]) -> tuple[str, str]:
     """Signed names, and canonical lines, of sorted pairs; values of one name are joined with a comma."""
+    lines = "".join([f"{name}:{value}\n" for name, value in pairs])
+    merged = dict(pairs)
+    if not ("  " in lines or ": " in lines or " \n" in lines) and len(merged) == len(pairs):
+        return ";".join(merged), lines
+    return _folded_fields(pairs)
+
+
+def _folded_fields(pairs: Sequence[Pair]) -> tuple[str, str]:
+    """The same where names repeat, or values have white space at an end or in a row."""
     merged: dict[str, str] = {}
     for name, value in pairs:
-        text = (
-            " ".join(filter(None, value.split(" ")))
-            if "  " in value or value[:1] == " " or value[-1:] == " "
-            else value
-        )
+        text = " ".join(filter(None, value.split(" ")))
         merged[name] = f"{merged[name]},{text}" if name in merged else text
     lines = "".join(f"{name}:{value}\n" for name, value in merged.items())
     return ";".join(merged), lines
@@ -251,7 +268,8 @@ def _compare(
     canonical = f"{method}\n{path}\n{canonical_query(query)}\n{fields}\n{names}\n{payload}"
     text = f"{_ALGORITHM}\n{stamp}\n{day}/{region}/{service}/aws4_request\n{_digest(canonical)}"
     expected = hmac.digest(signing_key(secret, day, region, service), text.encode("utf-8"), "sha256").hex()
-    return None if hmac.compare_digest(expected, signature) else "SignatureDoesNotMatch"
+    # Bytes: text that is not ASCII cannot be compared in constant time.
+    return None if hmac.compare_digest(expected.encode(), signature.encode()) else "SignatureDoesNotMatch"
 
 
 def _lifetime_seconds(text: str) -> int:
@@ -261,9 +279,11 @@ def _lifetime_seconds(text: str) -> int:
 
 def _skew(stamp: str, now: float) -> float | None:
     """Seconds by which `now` is later than a stamp, None where that is none."""
-    if len(stamp) != 16 or stamp[8] != "T" or stamp[15] != "Z" or not (stamp[:8] + stamp[9:15]).isdigit():
+    digits = stamp[:8] + stamp[9:15]
+    if len(stamp) != 16 or stamp[8] != "T" or stamp[15] != "Z" or not (digits.isascii() and digits.isdigit()):
         return None
-    from calendar import timegm
-
     numbers = (stamp[:4], stamp[4:6], stamp[6:8], stamp[9:11], stamp[11:13], stamp[13:15])
-    return now - timegm(tuple(int(number) for number in numbers))
+    try:
+        return now - timegm(tuple(int(number) for number in numbers))
+    except ValueError:
+        return None  # A month or year that no calendar has.

@@ -117,6 +117,7 @@ class Reactor:
         self._listeners = {sock.fileno(): sock for sock in listeners}
         self._epoll = select.epoll()
         self._emptied = trio.Event()
+        self._unread: list[Connection] = []
         for fd in self._listeners:
             self._epoll.register(fd, select.EPOLLIN)
 
@@ -135,7 +136,13 @@ class Reactor:
     async def _watch(self, nursery: trio.Nursery) -> None:
         epoll, connections = self._epoll, self.connections
         while True:
-            await trio.lowlevel.wait_readable(epoll.fileno())
+            if self._unread:
+                await trio.lowlevel.checkpoint()
+                unread, self._unread = self._unread, []
+                for waiting in unread:
+                    waiting.on_readable()
+            else:
+                await trio.lowlevel.wait_readable(epoll.fileno())
             for _ in range(_BATCHES):
                 events = epoll.poll(0, _BATCH_EVENTS)
                 if not events:
@@ -150,6 +157,10 @@ class Reactor:
                         self._on_gone(connection)
                     else:
                         connection.on_readable()
+
+    def read_again(self, connection: Connection) -> None:
+        """Come back to a connection whose socket still has bytes: the edge that told of them is gone."""
+        self._unread.append(connection)
 
     def _on_gone(self, connection: Connection) -> None:
         """The peer has reset, or closed both ways: whatever is under way for it is for nobody."""
