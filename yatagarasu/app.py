@@ -124,8 +124,8 @@ def new_transport(config: Config) -> OriginTransport:
     )
 
 
-def credentials_of(bucket: BucketConfig) -> CredentialSource:
-    """Where a bucket's credentials come from."""
+def credentials_of(bucket: BucketConfig, chain: AwsChain) -> CredentialSource:
+    """Where a bucket's credentials come from; `chain` is shared, so that each of its sources is asked once."""
     s3 = bucket.s3
     assert s3 is not None
     if s3.anonymous:
@@ -133,10 +133,10 @@ def credentials_of(bucket: BucketConfig) -> CredentialSource:
     if s3.access_key is not None and s3.secret_key is not None:
         token = s3.session_token.get_secret_value() if s3.session_token is not None else None
         return StaticCredentials(Credentials(s3.access_key.get_secret_value(), s3.secret_key.get_secret_value(), token))
-    return AwsChain()
+    return chain
 
 
-def new_origin(bucket: BucketConfig, transport: OriginTransport) -> Origin:
+def new_origin(bucket: BucketConfig, transport: OriginTransport, chain: AwsChain) -> Origin:
     """A bucket's origin: S3, or a local folder."""
     if bucket.s3 is None:
         assert bucket.directory is not None
@@ -147,13 +147,13 @@ def new_origin(bucket: BucketConfig, transport: OriginTransport) -> Origin:
         region=s3.region,
         address=resolve_address(s3.bucket, s3.region, s3.endpoint, s3.addressing),
         key_prefix=s3.key_prefix,
-        credentials=credentials_of(bucket),
+        credentials=credentials_of(bucket, chain),
         transport=transport,
         clock=time.time,
     )
 
 
-def new_route(config: Config, bucket: BucketConfig, transport: OriginTransport) -> Route:
+def new_route(config: Config, bucket: BucketConfig, transport: OriginTransport, chain: AwsChain) -> Route:
     """A bucket's route."""
     cors = None
     if bucket.cors is not None:
@@ -168,7 +168,7 @@ def new_route(config: Config, bucket: BucketConfig, transport: OriginTransport) 
     return Route(
         bucket=bucket.name,
         path_prefix=bucket.path_prefix.rstrip("/"),
-        origin=new_origin(bucket, transport),
+        origin=new_origin(bucket, transport, chain),
         timing=timing(config.cache, bucket),
         caches=bucket.cache is None or bucket.cache.enabled,
         lists=bucket.list,
@@ -260,7 +260,8 @@ class System:
         self._register_gauges()
 
     def _wire(self, config: Config, transport: OriginTransport) -> Pipeline:
-        self.routes = tuple(new_route(config, bucket, transport) for bucket in config.buckets)
+        chain = AwsChain()
+        self.routes = tuple(new_route(config, bucket, transport, chain) for bucket in config.buckets)
         return Pipeline(
             router=Router(self.routes),
             tiers=self.tiers,
@@ -412,12 +413,12 @@ async def serve(
 
 async def check_origins(config: Config) -> list[OriginCheck]:
     """Ask every bucket's origin a signed HEAD, all at once; results in the config's order."""
-    transport = new_transport(config)
+    transport, chain = new_transport(config), AwsChain()
     checks: dict[str, OriginCheck] = {}
 
     async def check(bucket: BucketConfig) -> None:
         began = trio.current_time()
-        origin = new_origin(bucket, transport)
+        origin = new_origin(bucket, transport, chain)
         try:
             with trio.fail_after(_CHECK_SECONDS):
                 await origin.check()

@@ -1,7 +1,10 @@
 """Credentials: asked for once, renewed before they end, never printed."""
 
+import botocore.session
 import pytest
 import trio
+from botocore.credentials import DeferredRefreshableCredentials
+from botocore.exceptions import ClientError
 
 from yatagarasu.errors import OriginRefused
 from yatagarasu.origin.credentials import AwsChain
@@ -55,6 +58,46 @@ async def test_a_failed_renewal_keeps_what_still_holds():
     chain.now += 11 * 60
     with pytest.raises(OriginRefused, match="metadata"):
         await source.get()
+
+
+async def test_what_was_not_renewed_in_time_is_not_asked_for_every_second():
+    chain = Chain(lifetime=12 * 60)
+    source = chain.source()
+    for _ in range(10):
+        await source.get()
+        chain.now += 2
+    assert chain.loads == 1
+
+
+@pytest.mark.parametrize("lifetime", [20.0, 5 * 60.0])
+async def test_ones_with_a_short_life_are_never_handed_out_ended(lifetime):
+    chain = Chain(lifetime)
+    source = chain.source()
+    for _ in range(40):
+        found = await source.get()
+        assert found.expires_at > chain.now
+        chain.now += 15
+
+
+async def test_a_role_that_sts_refuses_is_a_refusal(monkeypatch):
+    def refuse():
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": "no sts:AssumeRole"}}, "AssumeRole")
+
+    chain = DeferredRefreshableCredentials(refresh_using=refuse, method="assume-role")
+    monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda self: chain)
+    with pytest.raises(OriginRefused, match="AssumeRole"):
+        await AwsChain().get()
+
+
+async def test_a_web_identity_without_its_token_file_is_a_refusal(monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/crow")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "missing"))
+    with pytest.raises(OriginRefused, match="missing"):
+        await AwsChain().get()
 
 
 async def test_the_real_chain_reads_the_environment(monkeypatch, tmp_path):

@@ -48,6 +48,17 @@ def test_a_key_that_begins_with_a_slash_keeps_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        pytest.param("cn-north-1", "media.s3.cn-north-1.amazonaws.com.cn", id="china-has-its-own-domain"),
+        pytest.param("us-gov-west-1", "media.s3.us-gov-west-1.amazonaws.com", id="govcloud-has-not"),
+    ],
+)
+def test_the_domain_of_a_partition(region: str, host: str) -> None:
+    assert resolve_address("media", region, None).host == host
+
+
+@pytest.mark.parametrize(
     ("endpoint", "port"), [("http://h", 80), ("https://h", 443), ("https://h:9000", 9000), (None, 443)]
 )
 def test_port(endpoint: str | None, port: int) -> None:

@@ -63,6 +63,8 @@ def test_parse(body: bytes, expected: S3Error) -> None:
         pytest.param(b"<!DOCTYPE Error><Error><Code>A</Code></Error>", id="document-type"),
         pytest.param(b'<!DOCTYPE E [<!ENTITY a "x">]><Error><Code>&a;</Code></Error>', id="entity"),
         pytest.param(b"<Error><Code>\xff</Code></Error>", id="not-utf-8"),
+        pytest.param(b'<?xml version="1.0" encoding="crow"?><Error><Code>A</Code></Error>', id="unknown-encoding"),
+        pytest.param(b'<?xml version="1.0" encoding="shift_jis"?><Error><Code>A</Code></Error>', id="multi-byte"),
     ],
 )
 def test_what_is_no_error_document(body: bytes) -> None:

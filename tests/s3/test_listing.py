@@ -138,6 +138,7 @@ BROKEN = [
     pytest.param(page("")[:-3], id="cut"),
     pytest.param(b"<Error><Code>A</Code></Error>", id="error-document"),
     pytest.param(b"<!DOCTYPE a>" + page(""), id="document-type"),
+    pytest.param(b'<?xml version="1.0" encoding="crow"?>' + page(""), id="unknown-encoding"),
     pytest.param(b'<!DOCTYPE a [<!ENTITY b "c">]>' + page("<Prefix>&b;</Prefix>"), id="entity"),
 ]
 

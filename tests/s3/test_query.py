@@ -70,7 +70,9 @@ def test_our_signature_is_never_lent_to_a_sub_resource(name: str) -> None:
         select_query(f"a=1&{name}", "all", signed=True)
 
 
-@pytest.mark.parametrize("query", ["%61cl", "ACL", "Tagging=", "versionId=1&uploads=", "acl=x"])
+@pytest.mark.parametrize(
+    "query", ["%61cl", "ACL", "Tagging=", "POLICYSTATUS", "uploadid=1", "versionId=1&uploads=", "acl=x"]
+)
 def test_a_sub_resource_in_disguise_is_one(query: str) -> None:
     with pytest.raises(BadRequest):
         select_query(query, "all", signed=True)

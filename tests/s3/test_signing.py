@@ -266,7 +266,9 @@ def test_malformed_authorization(authorization: str, code: str) -> None:
     assert checked("/k", "", (("authorization", authorization), ("x-amz-date", STAMP))) == code
 
 
-@pytest.mark.parametrize("stamp", ["", "yesterday", "2013-05-24T00:00Z", "20130524T000000X"])
+@pytest.mark.parametrize(
+    "stamp", ["", "yesterday", "2013-05-24T00:00Z", "20130524T000000X", "20131399T000000Z", "2013052\u00b2T000000Z"]
+)
 def test_a_signature_without_a_date_is_denied(stamp: str) -> None:
     pairs = tuple(pair for pair in SIGNED if pair[0] != "x-amz-date")
     assert checked("/k", "versionId=1", (RANGE, *pairs, ("x-amz-date", stamp))) == "AccessDenied"
@@ -306,6 +308,19 @@ def test_a_presigned_url_lives_as_long_as_it_says(late: float, code: str | None)
 def test_a_presigned_url_that_was_changed(old: str, new: str, code: str) -> None:
     assert old in PRESIGNED
     assert checked("/test.txt", PRESIGNED.replace(old, new), ()) == code
+
+
+def test_a_signature_that_is_not_ascii_does_not_match() -> None:
+    pairs = [(name, value[:-64] + "\u00e9" * 64 if name == "authorization" else value) for name, value in SIGNED]
+    assert checked("/k", "versionId=1", (RANGE, *pairs)) == "SignatureDoesNotMatch"
+
+
+def test_a_signer_follows_the_clock_and_the_key() -> None:
+    signer = Signer("us-east-1")
+    rotated = Credentials("AKIDROTATED", "another")
+    for credentials in (CREDENTIALS, rotated, CREDENTIALS):
+        for now in (NOW, NOW + 0.9, NOW + 1, NOW + 86400, NOW):
+            assert sign(credentials=credentials, now=now, signer=signer) == sign(credentials=credentials, now=now)
 
 
 def test_the_hash_of_nothing() -> None:

@@ -52,8 +52,8 @@ class StaticCredentials:
 class AwsChain:
     """botocore's provider chain: environment, profile, web identity, container, instance metadata.
 
-    It blocks, so it runs in a thread; one asks for all who wait. Near the end of their life credentials are
-    renewed in the background while the old ones are still handed out.
+    It blocks, so it runs in a thread; one asks for all who wait. Near the end of their life whoever comes first
+    renews them, while all others are still handed the old ones.
 
     Args:
         profile: of the shared config files, None for the default.
@@ -81,8 +81,10 @@ class AwsChain:
     async def get(self) -> Credentials | None:
         """Credentials that hold now.
 
+        Cancelled, it still waits for its thread, whose answer is lost; the next caller asks again.
+
         Raises:
-            OriginRefused: the chain has none; says where it looked.
+            OriginRefused: the chain has none, and where it looked; or what stopped it.
         """
         now = self._clock()
         if self._known is not None and now < self._renew_at:
@@ -119,7 +121,9 @@ class AwsChain:
             self._good_until = self._renew_at = now + _RECHECK_SECONDS
         else:
             self._good_until = max(now + 1, found.expires_at - _MANDATORY_SECONDS)
-            self._renew_at = max(now + 1, found.expires_at - _ADVISORY_SECONDS)
+            # botocore hands out the old ones where an advisory renewal fails: not to be asked every second.
+            renew_at = max(now + _RETRY_SECONDS, found.expires_at - _ADVISORY_SECONDS)
+            self._renew_at = min(self._good_until, renew_at)
 
     def _ask_botocore(self) -> Credentials | None:
         import botocore.session

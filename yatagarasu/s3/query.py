@@ -19,9 +19,11 @@ _RESPONSE = frozenset(
         "response-expires",
     )
 )
-# A signature of ours must never be lent to these: they read or change something other than the object.
+# A signature of ours must never be lent to these: they read or change something other than the object. Lower-case:
+# not every S3 minds the case.
 _SUBRESOURCES = frozenset(
-    (
+    name.lower()
+    for name in (
         "accelerate", "acl", "analytics", "annotation", "attributes", "cors", "delete", "encryption",
         "intelligent-tiering", "inventory", "legal-hold", "lifecycle", "list-type", "location", "logging",
         "metadataTable", "metrics", "notification", "object-lock", "ownershipControls", "policy",
@@ -42,8 +44,8 @@ def select_query(query: str, mode: str, *, signed: bool) -> str:
         signed: whether we sign requests there.
 
     Raises:
-        BadRequest: a sub-resource, or signing parameters together with a signed origin, in mode "all"; a
-            broken parameter in either.
+        BadRequest: in mode "all", a sub-resource of a signed origin; in either, a parameter that is not UTF-8
+            or one of GetObject's own given twice.
     """
     if not query:
         return ""
@@ -61,7 +63,7 @@ def select_query(query: str, mode: str, *, signed: bool) -> str:
                 kept.append((name, value))
             continue
         is_signing = lower.startswith("x-amz-") or lower in _SIGNING
-        if signed and (name in _SUBRESOURCES or lower in _SUBRESOURCES):
+        if signed and lower in _SUBRESOURCES:
             raise BadRequest(f"the sub-resource {name} is not served")
         if not part or (signed and is_signing):
             continue
