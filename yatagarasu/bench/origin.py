@@ -14,28 +14,19 @@ from dataclasses import dataclass, field
 
 import trio
 
-from yatagarasu.bench.faults import Fault, FaultScript
+from yatagarasu.bench.answers import Answer, Asked, answer_request, error_answer, read_target
+from yatagarasu.bench.faults import NO_FAULT, Fault, FaultScript
 from yatagarasu.bench.store import ObjectStore, StoredObject
-from yatagarasu.errors import BadRequest
-from yatagarasu.http.conditional import Outcome, evaluate, if_range_holds
-from yatagarasu.http.dates import format_http_date
-from yatagarasu.http.headers import Headers, Pair
-from yatagarasu.http.ranges import format_content_range, parse_range, resolve
+from yatagarasu.errors import BadRequest, BodyRefused
+from yatagarasu.http.headers import Headers
 from yatagarasu.http.wire import HeaderBlocks, encode_head, parse_request_line
-from yatagarasu.s3.errors import render_error_xml
-from yatagarasu.s3.keys import decode_path
-from yatagarasu.s3.listing import Listed, ListPage, ListRequest, render_list_v2
-from yatagarasu.s3.signing import check_signature
 from yatagarasu.units import parse_size
 
 _RECV_BYTES = 16 * 1024
 _SEND_BYTES = 256 * 1024
-_STATUS_OF = {
-    "AccessDenied": 403, "InvalidAccessKeyId": 403, "SignatureDoesNotMatch": 403, "RequestTimeTooSkewed": 403,
-    "AuthorizationHeaderMalformed": 400, "AuthorizationQueryParametersError": 400,
-    "NoSuchKey": 404, "NoSuchBucket": 404, "MethodNotAllowed": 405, "InvalidRange": 416,
-    "PreconditionFailed": 412, "InvalidRequest": 400, "SlowDown": 503, "InternalError": 500,
-}  # fmt: skip
+_MAX_HEAD_BYTES = 64 * 1024
+# A socket that never blocks never lets anybody else run, nor a cancellation in.
+_REQUESTS_PER_TURN = 16
 
 
 @dataclass(slots=True)
@@ -50,16 +41,6 @@ class Seen:
     headers: Headers
     status: int = 0
     sent_bytes: int = 0
-
-
-@dataclass(slots=True)
-class _Answer:
-    status: int
-    pairs: list[Pair]
-    body: bytes = b""
-    stored: StoredObject | None = None
-    start: int = 0
-    stop: int = 0
 
 
 @dataclass
@@ -140,6 +121,7 @@ class _Connection:
         self._buffer = b""
 
     async def run(self) -> None:
+        served = 0
         while True:
             end = self._buffer.find(b"\r\n\r\n")
             if end < 0:
@@ -148,28 +130,38 @@ class _Connection:
                 except BlockingIOError:
                     await trio.lowlevel.wait_readable(self._sock)
                     continue
-                if not data or len(self._buffer) > 64 * 1024:
+                if not data or len(self._buffer) > _MAX_HEAD_BYTES:
                     return
                 self._buffer += data
                 continue
             head, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
-            raw_line, _, block = head.partition(b"\r\n")
-            try:
-                method, target, _ = parse_request_line(raw_line)
-                headers = self._blocks.parse(block + b"\r\n" if block else b"").headers
-            except BadRequest:
-                await self._send(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            if not await self._respond(head):
                 return
-            if not await self._respond(method, target, headers):
-                return
+            served += 1
+            if served % _REQUESTS_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
 
-    async def _respond(self, method: str, target: str, headers: Headers) -> bool:
+    async def _respond(self, head: bytes) -> bool:
+        """Answer one request; False where the connection ends with it."""
         origin = self._origin
-        raw_path, _, query = target.partition("?")
-        bucket, key = self._split(raw_path, headers)
-        seen = Seen(origin.clock(), method, bucket, key, headers.get("range"), headers)
-        origin.requests.append(seen)
-        fault = origin.faults.take(method, key)
+        raw_line, _, raw_block = head.partition(b"\r\n")
+        try:
+            method, target, minor = parse_request_line(raw_line)
+            block = self._blocks.parse(raw_block + b"\r\n" if raw_block else b"")
+        except BadRequest:
+            await self._send(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            return False
+        headers = block.headers
+        has_body = isinstance(block.error, BodyRefused)
+        closes = block.closes or minor == 0 or block.error is not None
+        try:
+            asked = read_target(origin.store, method, target, headers)
+        except BadRequest:
+            seen = self._note(Asked(method, target, "", "", target, headers))
+            answer = error_answer("InvalidURI", target)
+            return await self._write(answer, NO_FAULT, seen, closes=closes, has_body=has_body)
+        seen = self._note(asked)
+        fault = origin.faults.take(method, asked.key)
         if fault.latency:
             await trio.sleep(fault.latency)
         if fault.reset_before_head:
@@ -181,106 +173,27 @@ class _Connection:
             await self._send(b"\x00\x01 this is not HTTP \xff\r\n\r\n" * 8)
             return False
         if fault.new_data is not None and fault.replace_after is None:
-            origin.store.put(bucket, key, fault.new_data)
-        answer = self._answer(method, raw_path, query, bucket, key, headers, fault)
+            origin.store.put(asked.bucket, asked.key, fault.new_data)
+        secret_for = None if origin.credentials is None else origin.credentials.get
+        answer = answer_request(origin.store, secret_for, asked, fault, origin.clock())
+        return await self._write(answer, fault, seen, closes=closes, has_body=has_body)
+
+    def _note(self, asked: Asked) -> Seen:
+        headers = asked.headers
+        seen = Seen(self._origin.clock(), asked.method, asked.bucket, asked.key, headers.get("range"), headers)
+        self._origin.requests.append(seen)
+        return seen
+
+    async def _write(self, answer: Answer, fault: Fault, seen: Seen, *, closes: bool, has_body: bool) -> bool:
         seen.status = answer.status
-        return await self._write(method, answer, fault, seen, bucket, key)
-
-    def _split(self, raw_path: str, headers: Headers) -> tuple[str, str]:
-        host = headers.get("host", "").partition(":")[0]
-        path = decode_path(raw_path)[1:]
-        first = host.partition(".")[0]
-        if "." in host and first in self._origin.store.buckets:
-            return first, path
-        bucket, _, key = path.partition("/")
-        return bucket, key
-
-    def _answer(
-        self, method: str, raw_path: str, query: str, bucket: str, key: str, headers: Headers, fault: Fault
-    ) -> _Answer:
-        origin = self._origin
-        if fault.status is not None:
-            code = fault.code or ("SlowDown" if fault.status == 503 else "InternalError")
-            answer = self._error(code, raw_path, status=fault.status)
-            if fault.retry_after is not None:
-                answer.pairs.append(("retry-after", str(fault.retry_after)))
-            return answer
-        if origin.credentials is not None:
-            code_or_none = check_signature(method, raw_path, query, headers, origin.credentials.get, origin.clock())
-            if code_or_none is not None:
-                return self._error(code_or_none, raw_path)
-        if method not in ("GET", "HEAD"):
-            return self._error("MethodNotAllowed", raw_path)
-        if bucket not in origin.store.buckets:
-            return self._error("NoSuchBucket", raw_path)
-        if not key:
-            return self._bucket(method, query, bucket, raw_path)
-        stored = origin.store.get(bucket, key)
-        if stored is None:
-            return self._error("NoSuchKey", raw_path)
-        return self._object(method, stored, headers, raw_path, fault)
-
-    def _object(self, method: str, stored: StoredObject, headers: Headers, path: str, fault: Fault) -> _Answer:
-        outcome = evaluate(method, headers, etag=stored.etag, last_modified=stored.last_modified)
-        pairs: list[Pair] = [
-            ("x-amz-request-id", "0123456789ABCDEF"),
-            ("date", format_http_date(self._origin.clock())),
-            ("last-modified", stored.last_modified),
-            ("accept-ranges", "bytes"),
-        ]
-        if fault.wrong_etag:
-            pairs.append(("etag", '"00000000000000000000000000000000"'))
-        elif fault.weak_etag:
-            pairs.append(("etag", f"W/{stored.etag}"))
-        elif not fault.missing_etag:
-            pairs.append(("etag", stored.etag))
-        replaced = {name for name, _ in fault.headers}
-        pairs = [pair for pair in (*pairs, *stored.headers) if pair[0] not in replaced] + list(fault.headers)
-        if outcome is Outcome.PRECONDITION_FAILED:
-            return self._error("PreconditionFailed", path)
-        if outcome is Outcome.NOT_MODIFIED:
-            return _Answer(304, pairs)
-        start, stop, status = 0, stored.size, 200
-        specs = None if fault.ignore_range else parse_range(headers.get("range"))
-        if (
-            specs is not None
-            and len(specs) == 1
-            and if_range_holds(headers, etag=stored.etag, last_modified=stored.last_modified, date=None)
-        ):
-            found = resolve(specs, stored.size)
-            if not found:
-                answer = self._error("InvalidRange", path)
-                answer.pairs.append(("content-range", f"bytes */{stored.size}"))
-                return answer
-            (start, stop), status = found[0], 206
-            shift = 7 if fault.wrong_content_range else 0
-            pairs.append(("content-range", format_content_range(start + shift, stop + shift, stored.size + shift)))
-        return _Answer(status, pairs, b"", stored, start, stop)
-
-    def _bucket(self, method: str, query: str, bucket: str, path: str) -> _Answer:
-        if method == "HEAD":
-            return _Answer(200, [("content-type", "application/xml")])
-        try:
-            request = ListRequest.parse(query)
-        except BadRequest:
-            return self._error("InvalidRequest", path)
-        body = render_list_v2(bucket, _page(self._origin.store, bucket, request))
-        return _Answer(200, [("content-type", "application/xml")], body)
-
-    @staticmethod
-    def _error(code: str, path: str, *, status: int | None = None) -> _Answer:
-        body = render_error_xml(code, code, path, "0123456789ABCDEF")
-        return _Answer(status or _STATUS_OF.get(code, 400), [("content-type", "application/xml")], body)
-
-    async def _write(self, method: str, answer: _Answer, fault: Fault, seen: Seen, bucket: str, key: str) -> bool:
-        stored = answer.stored
-        size = len(answer.body) if stored is None else answer.stop - answer.start
-        pairs = answer.pairs
+        stored, pairs = answer.stored, answer.pairs
         is_chunked = fault.chunked and answer.status in (200, 206)
         if is_chunked:
             pairs.append(("transfer-encoding", "chunked"))
         elif answer.status != 304:
-            pairs.append(("content-length", str(size + (fault.lying_length if stored is not None else 0))))
+            pairs.append(("content-length", str(answer.size + (fault.lying_length if stored is not None else 0))))
+        if closes:
+            pairs.append(("connection", "close"))
         if fault.huge_head:
             pairs.append(("x-filler", "x" * 200_000))
         head = encode_head(answer.status, pairs) + b"\r\n"
@@ -289,25 +202,20 @@ class _Connection:
                 await self._send(bytes((byte,)))
                 await trio.sleep(fault.slow_head)
             head = b""
-        if method == "HEAD" or answer.status == 304:
+        if seen.method == "HEAD" or answer.status == 304:
             await self._send(head)
-            return True
-        if stored is None:
+        elif stored is None:
             await self._send(head + answer.body)
-            return True
-        return await self._write_object(head, stored, answer, fault, seen, bucket, key, is_chunked=is_chunked)
+        elif not await self._write_object(head, stored, answer, fault, seen, is_chunked=is_chunked):
+            return False
+        if has_body:
+            # A body is never read as the next request; closing on unread bytes would reset the answer away.
+            self._sock.shutdown(socket.SHUT_WR)
+            await self._until_closed()
+        return not closes
 
     async def _write_object(
-        self,
-        head: bytes,
-        stored: StoredObject,
-        answer: _Answer,
-        fault: Fault,
-        seen: Seen,
-        bucket: str,
-        key: str,
-        *,
-        is_chunked: bool,
+        self, head: bytes, stored: StoredObject, answer: Answer, fault: Fault, seen: Seen, *, is_chunked: bool
     ) -> bool:
         """Send the body up to the nearest fault, then commit that."""
         limits = [limit for limit in (fault.cut_after, fault.reset_after, fault.stall_after) if limit is not None]
@@ -329,9 +237,11 @@ class _Connection:
             sent = pos - answer.start
             if not is_replaced and fault.replace_after is not None and sent >= fault.replace_after:
                 is_replaced = True
-                self._origin.store.put(bucket, key, fault.new_data or b"")
+                self._origin.store.put(seen.bucket, seen.key, fault.new_data or b"")
             if fault.bandwidth is not None:
                 await trio.sleep_until(began + sent / fault.bandwidth)
+            elif pos < stop:
+                await trio.lowlevel.checkpoint()
         if head:
             await self._send(head)
         if stop == answer.stop and (not limits or answer.stop - answer.start < min(limits)):
@@ -362,31 +272,6 @@ class _Connection:
 
     def _reset(self) -> None:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def _page(store: ObjectStore, bucket: str, request: ListRequest) -> ListPage:
-    after = request.continuation_token or request.start_after
-    found: list[Listed] = []
-    prefixes: list[str] = []
-    last: str | None = None
-    for key in sorted(store.buckets[bucket]):
-        if not key.startswith(request.prefix) or (after and key <= after):
-            continue
-        cut = key.find(request.delimiter, len(request.prefix)) if request.delimiter else -1
-        common = key[: cut + len(request.delimiter)] if cut >= 0 else None
-        if common is not None and (common in prefixes or (after and after.startswith(common))):
-            last = key
-            continue
-        if len(found) + len(prefixes) >= request.max_keys:
-            return ListPage(found, prefixes, last, request)
-        last = key
-        if common is not None:
-            prefixes.append(common)
-            continue
-        stored = store.buckets[bucket][key]
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(stored.modified_at))
-        found.append(Listed(key, stored.size, stored.etag, stamp))
-    return ListPage(found, prefixes, None, request)
 
 
 def main() -> None:

@@ -18,17 +18,20 @@ def pattern_bytes(seed: int, start: int, stop: int) -> bytes:
     while pos < stop:
         number, offset = divmod(pos, _BLOCK)
         end = min(stop, (number + 1) * _BLOCK)
-        parts.append(_block(seed, number)[offset : offset + end - pos])
+        parts.append(_piece(seed, number, offset, offset + end - pos))
         pos = end
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _block(seed: int, number: int) -> bytes:
+def _piece(seed: int, number: int, start: int, stop: int) -> bytes:
+    """Bytes [start, stop) of one block: its number in eight bytes, then the base from an offset of its own."""
     base = _BASES.get(seed)
     if base is None:
         base = _BASES[seed] = hashlib.shake_128(seed.to_bytes(8, "big", signed=True)).digest(_BLOCK + 4096)
     shift = number * 37 % 4096
-    return number.to_bytes(8, "big") + base[shift + 8 : shift + _BLOCK]
+    if start >= 8:
+        return base[shift + start : shift + stop]
+    return number.to_bytes(8, "big")[start:stop] + base[shift + 8 : max(shift + 8, shift + stop)]
 
 
 _BASES: dict[int, bytes] = {}
