@@ -9,9 +9,6 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
 
 import trio
 
@@ -19,178 +16,25 @@ from yatagarasu import __version__
 from yatagarasu.admin.app import AdminApp, Readiness
 from yatagarasu.admin.handler import AdminHandler
 from yatagarasu.cache.memory import MemoryTier
-from yatagarasu.cache.policy import Timing
 from yatagarasu.cache.tiers import Tiers
-from yatagarasu.config.model import BucketConfig, CacheConfig, Config
+from yatagarasu.config.model import Config
 from yatagarasu.errors import ConfigError, YatagarasuError, describe
 from yatagarasu.http.headers import Headers
 from yatagarasu.observe.access_log import AccessLog
-from yatagarasu.observe.log import Log, Scrubber
+from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
-from yatagarasu.origin.client import Origin, S3Origin
-from yatagarasu.origin.credentials import Anonymous, AwsChain, CredentialSource, StaticCredentials
-from yatagarasu.origin.directory import DirectoryOrigin
+from yatagarasu.origin.credentials import AwsChain
 from yatagarasu.origin.transport import OriginTransport
+from yatagarasu.parts import access_format, flight_settings, limits, new_log, new_route, new_transport, secrets_of
 from yatagarasu.proxy.coalescer import Coalescer
-from yatagarasu.proxy.cors import Cors
-from yatagarasu.proxy.fetch import FlightSettings
 from yatagarasu.proxy.pipeline import Pipeline
 from yatagarasu.proxy.router import Route, Router
-from yatagarasu.s3.addressing import resolve_address
-from yatagarasu.s3.signing import Credentials
-from yatagarasu.server.forwarded import parse_networks
 from yatagarasu.server.lifecycle import Lifecycle
 from yatagarasu.server.listener import close_listeners, format_address, open_listeners
 from yatagarasu.server.reactor import Limits, Reactor
 
-# What a bucket check may take, connect and retries included.
-_CHECK_SECONDS = 10.0
-# The same for readiness: below what the admin listener grants all of them together.
+# What asking one origin may take: below what the admin listener grants all of them together.
 _READY_SECONDS = 4.0
-
-
-@dataclass(frozen=True, slots=True)
-class OriginCheck:
-    """What one bucket's origin said to a signed HEAD; `answer` is a sentence, `elapsed_seconds` how long it took."""
-
-    bucket: str
-    endpoint: str
-    ok: bool
-    answer: str
-    elapsed_seconds: float
-
-
-# From config to parts
-
-
-def timing(base: CacheConfig, bucket: BucketConfig) -> Timing:
-    """A bucket's timings: its own where it has them, `[cache]`'s otherwise."""
-    own = bucket.cache
-
-    def pick(name: str) -> float:
-        value = getattr(own, name, None) if own is not None else None
-        return float(getattr(base, name) if value is None else value)
-
-    override = own.ttl_override if own is not None else None
-    return Timing(
-        ttl=pick("ttl"),
-        ttl_override=base.ttl_override if override is None else override,
-        stale_while_revalidate=pick("stale_while_revalidate"),
-        stale_if_error=pick("stale_if_error"),
-        negative_ttl=pick("negative_ttl"),
-    )
-
-
-def flight_settings(config: Config) -> FlightSettings:
-    """Numbers that flights go by."""
-    coalescing, retry = config.coalescing, config.origin.retry
-    return FlightSettings(
-        enabled=coalescing.enabled,
-        wait_timeout=coalescing.wait_timeout,
-        max_waiters=coalescing.max_waiters,
-        join_ahead=coalescing.join_ahead,
-        stall_timeout=coalescing.stall_timeout,
-        failure_ttl=coalescing.failure_ttl,
-        uncacheable_ttl=coalescing.uncacheable_ttl,
-        uncacheable_concurrency=coalescing.uncacheable_concurrency,
-        finish_abandoned_at=coalescing.finish_abandoned_at,
-        max_memory_object=config.cache.memory.max_object_size,
-        retry_attempts=retry.attempts,
-        retry_backoff=retry.backoff,
-        retry_max_backoff=retry.max_backoff,
-    )
-
-
-def limits(config: Config) -> Limits:
-    """Numbers that connections go by."""
-    server = config.server
-    return Limits(
-        max_connections=server.max_connections,
-        max_head_bytes=server.max_header_size,
-        max_target_bytes=server.max_target_size,
-        header_timeout=server.header_timeout,
-        idle_timeout=server.idle_timeout,
-        write_timeout=server.write_timeout,
-        trusted_proxies=parse_networks(server.trusted_proxies),
-    )
-
-
-def new_transport(config: Config) -> OriginTransport:
-    """The connections to every origin of a config."""
-    return OriginTransport(
-        connect_timeout=config.origin.connect_timeout,
-        first_byte_timeout=config.origin.first_byte_timeout,
-        max_connections=config.origin.max_connections,
-    )
-
-
-def credentials_of(bucket: BucketConfig, chain: AwsChain) -> CredentialSource:
-    """Where a bucket's credentials come from; `chain` is shared, so that each of its sources is asked once."""
-    s3 = bucket.s3
-    assert s3 is not None
-    if s3.anonymous:
-        return Anonymous()
-    if s3.access_key is not None and s3.secret_key is not None:
-        token = s3.session_token.get_secret_value() if s3.session_token is not None else None
-        return StaticCredentials(Credentials(s3.access_key.get_secret_value(), s3.secret_key.get_secret_value(), token))
-    return chain
-
-
-def new_origin(bucket: BucketConfig, transport: OriginTransport, chain: AwsChain) -> Origin:
-    """A bucket's origin: S3, or a local folder."""
-    if bucket.s3 is None:
-        assert bucket.directory is not None
-        return DirectoryOrigin(Path(bucket.directory), name=bucket.name)
-    s3 = bucket.s3
-    return S3Origin(
-        bucket=s3.bucket,
-        region=s3.region,
-        address=resolve_address(s3.bucket, s3.region, s3.endpoint, s3.addressing),
-        key_prefix=s3.key_prefix,
-        credentials=credentials_of(bucket, chain),
-        transport=transport,
-        clock=time.time,
-    )
-
-
-def new_route(config: Config, bucket: BucketConfig, transport: OriginTransport, chain: AwsChain) -> Route:
-    """A bucket's route."""
-    cors = None
-    if bucket.cors is not None:
-        cors = Cors(
-            allow_origins=tuple(bucket.cors.allow_origins),
-            allow_methods=tuple(bucket.cors.allow_methods),
-            allow_headers=tuple(bucket.cors.allow_headers),
-            expose_headers=tuple(bucket.cors.expose_headers),
-            max_age_seconds=int(bucket.cors.max_age),
-            allow_credentials=bucket.cors.allow_credentials,
-        )
-    return Route(
-        bucket=bucket.name,
-        path_prefix=bucket.path_prefix.rstrip("/"),
-        origin=new_origin(bucket, transport, chain),
-        timing=timing(config.cache, bucket),
-        caches=bucket.cache is None or bucket.cache.enabled,
-        lists=bucket.list,
-        forwarded=frozenset(name.lower() for name in bucket.forward_request_headers),
-        keyed=tuple(name.lower() for name in bucket.cache_key_headers),
-        query_mode=bucket.forward_query,
-        is_signed=bucket.s3 is not None and not bucket.s3.anonymous,
-        cors=cors,
-    )
-
-
-def secrets_of(config: Config) -> list[str]:
-    """Every secret that must never be printed."""
-    found = [config.admin.token.get_secret_value()] if config.admin.token is not None else []
-    for bucket in config.buckets:
-        if bucket.s3 is not None:
-            secrets = (bucket.s3.secret_key, bucket.s3.session_token)
-            found.extend(secret.get_secret_value() for secret in secrets if secret is not None)
-    return [secret for secret in found if secret]
-
-
-# The running system
 
 
 class System:
@@ -348,18 +192,6 @@ class System:
         await self._transport.aclose()
 
 
-def access_format(config: Config, stream: IO[str]) -> str:
-    """A log's format with `auto` decided: console where `stream` is a terminal, JSON otherwise."""
-    if config.log.format != "auto":
-        return config.log.format
-    return "console" if stream.isatty() else "json"
-
-
-def new_log(config: Config) -> Log:
-    """The error log on stderr, which knows the config's secrets."""
-    return Log(level=config.log.level, format=access_format(config, sys.stderr), scrubber=Scrubber(secrets_of(config)))
-
-
 def write_stdout(batch: bytes) -> None:
     """Write a batch of access-log lines; a closed pipe ends nothing."""
     with contextlib.suppress(OSError):
@@ -409,40 +241,6 @@ async def serve(
                     system.reload(reread())
 
             return await lifecycle.run(signals, drain=system.reactor.drain, reload=reload)
-
-
-async def check_origins(config: Config) -> list[OriginCheck]:
-    """Ask every bucket's origin a signed HEAD, all at once; results in the config's order."""
-    transport, chain = new_transport(config), AwsChain()
-    checks: dict[str, OriginCheck] = {}
-
-    async def check(bucket: BucketConfig) -> None:
-        began = trio.current_time()
-        origin = new_origin(bucket, transport, chain)
-        try:
-            with trio.fail_after(_CHECK_SECONDS):
-                await origin.check()
-            ok, answer = True, "the bucket answers"
-        except YatagarasuError as exc:
-            ok, answer = False, describe(exc)
-        except trio.TooSlowError:
-            ok, answer = False, f"no answer within {_CHECK_SECONDS:g} s"
-        checks[bucket.name] = OriginCheck(
-            bucket.name,
-            origin.endpoint,
-            ok,
-            Scrubber(secrets_of(config)).scrub(answer),
-            trio.current_time() - began,
-        )
-
-    try:
-        async with trio.open_nursery() as nursery:
-            for bucket in config.buckets:
-                nursery.start_soon(check, bucket)
-    finally:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-            await transport.aclose()
-    return [checks[bucket.name] for bucket in config.buckets]
 
 
 def banner(system: System) -> str:

@@ -84,7 +84,7 @@ def _ask_origins(name: str, item: "Loaded") -> "list[Problem]":
         return []
     import trio
 
-    from yatagarasu.app import check_origins
+    from yatagarasu.checks import check_origins
     from yatagarasu.config.positions import Positions
     from yatagarasu.config.report import Problem
 
