@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import trio
 
 from yatagarasu.cache.body import Bytes
+from yatagarasu.cache.disk.tier import DiskTier
 from yatagarasu.cache.memory import MemoryTier
 from yatagarasu.cache.policy import Timing
 from yatagarasu.cache.tiers import Tiers
@@ -224,13 +225,21 @@ class Rig:
         settings: FlightSettings | None = None,
         timing: Timing | None = None,
         memory_bytes: int = 64 * 1024 * 1024,
+        max_memory_object: int = 1024 * 1024,
+        temporary_directory: str | None = None,
+        disk: DiskTier | None = None,
         **route: object,
     ) -> None:
         self.origin = origin
         self.metrics = Metrics()
         self.log_lines: list[str] = []
         self.settings = settings or FlightSettings()
-        self.tiers = Tiers(MemoryTier(memory_bytes, self.settings.max_memory_object))
+        self.tiers = Tiers(
+            MemoryTier(memory_bytes, max_memory_object),
+            disk,
+            max_memory_object=max_memory_object,
+            temporary_directory=temporary_directory,
+        )
         log = Log(level="debug", stream=_Lines(self.log_lines))  # type: ignore[arg-type]
         clock = WallClock()
         self.access: list[bytes] = []

@@ -15,8 +15,7 @@ import trio
 from yatagarasu import __version__
 from yatagarasu.admin.app import AdminApp, Readiness
 from yatagarasu.admin.handler import AdminHandler
-from yatagarasu.cache.memory import MemoryTier
-from yatagarasu.cache.tiers import Tiers
+from yatagarasu.cache.disk.folder import Folder, lock_folder
 from yatagarasu.config.model import Config
 from yatagarasu.errors import ConfigError, YatagarasuError, describe
 from yatagarasu.http.headers import Headers
@@ -25,7 +24,16 @@ from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
 from yatagarasu.origin.credentials import AwsChain
 from yatagarasu.origin.transport import OriginTransport
-from yatagarasu.parts import access_format, flight_settings, limits, new_log, new_route, new_transport, secrets_of
+from yatagarasu.parts import (
+    access_format,
+    flight_settings,
+    limits,
+    new_log,
+    new_route,
+    new_tiers,
+    new_transport,
+    secrets_of,
+)
 from yatagarasu.proxy.coalescer import Coalescer
 from yatagarasu.proxy.pipeline import Pipeline
 from yatagarasu.proxy.router import Route, Router
@@ -35,6 +43,8 @@ from yatagarasu.server.reactor import Limits, Reactor
 
 # What asking one origin may take: below what the admin listener grants all of them together.
 _READY_SECONDS = 4.0
+# What the last writes to disk may take; what does not make it is fetched again some day.
+_CLOSE_SECONDS = 5.0
 
 
 class System:
@@ -65,9 +75,8 @@ class System:
         )
         self._configured_at = time.time()
         self._nursery = nursery
-        memory = config.cache.memory
-        self.memory = MemoryTier(memory.max_size, memory.max_object_size)
-        self.tiers = Tiers(self.memory)
+        self.tiers = new_tiers(config, log)
+        self.memory, self.disk = self.tiers.memory, self.tiers.disk
         self.coalescer = Coalescer(
             nursery,
             tiers=self.tiers,
@@ -184,12 +193,16 @@ class System:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.access_log.run)
+            if self.tiers.flusher is not None:
+                nursery.start_soon(self.tiers.flusher.run)
             nursery.start_soon(self.admin_reactor.run)
             nursery.start_soon(self.reactor.run)
 
     async def aclose(self) -> None:
-        """Close what `run` does not: origin connections."""
+        """Close what `run` does not: origin connections, and the disk tier's books."""
         await self._transport.aclose()
+        if self.tiers.flusher is not None:
+            await self.tiers.flusher.aclose()
 
 
 def write_stdout(batch: bytes) -> None:
@@ -205,20 +218,47 @@ async def open_system(
     config: Config, *, log: Log | None = None, write_access: Callable[[bytes], None] = write_stdout
 ) -> AsyncIterator[System]:
     """A running system as a context manager; leaving it ends everything at once."""
-    listeners = open_listeners(config.server.listen)
-    try:
+    with contextlib.ExitStack() as stack:
+        if config.cache.disk is not None:
+            stack.callback(os.close, take_folder(config.cache.disk.path))
+        listeners = open_listeners(config.server.listen)
+        stack.callback(close_listeners, listeners)
         admin_listeners = open_listeners([config.admin.listen] if config.admin.listen else [])
-    except ConfigError:
-        close_listeners(listeners)
-        raise
+        stack.callback(close_listeners, admin_listeners)
+        async with _running(config, log or new_log(config), write_access, listeners, admin_listeners) as system:
+            yield system
+
+
+def take_folder(path: str) -> int:
+    """Take a cache directory for this process; returns the descriptor that holds it. Raises ConfigError."""
+    fd = lock_folder(path)
+    folder = Folder(path)
+    try:
+        folder.prepare()
+    except OSError as exc:
+        os.close(fd)
+        raise ConfigError(f"cache.disk.path {path}: {exc.strerror}") from exc
+    # Nobody else is here, so what has no name yet belongs to nobody.
+    folder.clear_temporary()
+    return fd
+
+
+@asynccontextmanager
+async def _running(
+    config: Config,
+    log: Log,
+    write_access: Callable[[bytes], None],
+    listeners: Sequence[socket.socket],
+    admin_listeners: Sequence[socket.socket],
+) -> AsyncIterator[System]:
     async with trio.open_nursery() as nursery:
-        system = System(config, nursery, log or new_log(config), write_access, listeners, admin_listeners)
+        system = System(config, nursery, log, write_access, listeners, admin_listeners)
         nursery.start_soon(system.run)
         try:
             yield system
         finally:
             nursery.cancel_scope.cancel()
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_SECONDS):
                 await system.aclose()
 
 

@@ -5,7 +5,11 @@ import time
 from pathlib import Path
 from typing import IO
 
+from yatagarasu.cache.disk.flush import Flusher
+from yatagarasu.cache.disk.tier import DiskSettings, DiskTier
+from yatagarasu.cache.memory import MemoryTier
 from yatagarasu.cache.policy import Timing
+from yatagarasu.cache.tiers import Tiers
 from yatagarasu.config.model import BucketConfig, CacheConfig, Config
 from yatagarasu.observe.log import Log, Scrubber
 from yatagarasu.origin.client import Origin, S3Origin
@@ -19,6 +23,7 @@ from yatagarasu.s3.addressing import resolve_address
 from yatagarasu.s3.signing import Credentials
 from yatagarasu.server.forwarded import parse_networks
 from yatagarasu.server.reactor import Limits
+from yatagarasu.units import MIB
 
 
 def timing(base: CacheConfig, bucket: BucketConfig) -> Timing:
@@ -47,12 +52,13 @@ def flight_settings(config: Config) -> FlightSettings:
         wait_timeout=coalescing.wait_timeout,
         max_waiters=coalescing.max_waiters,
         join_ahead=coalescing.join_ahead,
+        readahead=coalescing.readahead,
+        block_size=config.cache.disk.block_size if config.cache.disk is not None else MIB,
         stall_timeout=coalescing.stall_timeout,
         failure_ttl=coalescing.failure_ttl,
         uncacheable_ttl=coalescing.uncacheable_ttl,
         uncacheable_concurrency=coalescing.uncacheable_concurrency,
         finish_abandoned_at=coalescing.finish_abandoned_at,
-        max_memory_object=config.cache.memory.max_object_size,
         retry_attempts=retry.attempts,
         retry_backoff=retry.backoff,
         retry_max_backoff=retry.max_backoff,
@@ -80,6 +86,34 @@ def new_transport(config: Config) -> OriginTransport:
         first_byte_timeout=config.origin.first_byte_timeout,
         max_connections=config.origin.max_connections,
     )
+
+
+def disk_settings(config: Config) -> DiskSettings | None:
+    """Numbers of the disk tier, None where there is none."""
+    disk = config.cache.disk
+    if disk is None:
+        return None
+    return DiskSettings(
+        path=disk.path,
+        max_size=disk.max_size,
+        max_object_size=disk.max_size // 2 if disk.max_object_size is None else disk.max_object_size,
+        min_free=disk.min_free,
+        block_size=disk.block_size,
+        memory_object_size=config.cache.memory.max_object_size,
+        open_files=disk.open_files,
+    )
+
+
+def new_tiers(config: Config, log: Log) -> Tiers:
+    """The cache: memory, and disk where the config has one."""
+    memory = MemoryTier(config.cache.memory.max_size, config.cache.memory.max_object_size)
+    limit, settings = config.cache.memory.max_object_size, disk_settings(config)
+    if settings is None:
+        return Tiers(memory, max_memory_object=limit)
+    disk = DiskTier(settings, log=log)
+    tiers = Tiers(memory, disk, Flusher(disk), max_memory_object=limit)
+    memory.on_evict = tiers.demote
+    return tiers
 
 
 def credentials_of(bucket: BucketConfig, chain: AwsChain) -> CredentialSource:

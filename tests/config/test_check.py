@@ -30,23 +30,11 @@ def read(text: str) -> Loaded:
 
 # text, (line, column, code, key), part of the message, part of the hint
 ERRORS = {
-    "workers": (
-        "[server]\nworkers = 4\n" + BUCKET,
-        (2, 11, "not-yet", "server.workers"),
-        "this version runs one worker",
-        "roadmap",
-    ),
-    "workers-auto": (
-        '[server]\nworkers = "auto"\n' + BUCKET,
-        (2, 11, "not-yet", "server.workers"),
-        "this version runs one worker",
-        "roadmap",
-    ),
-    "disk": (
-        '[cache]\ndisk = { path = "/c" }\n' + BUCKET,
-        (2, 8, "not-yet", "cache.disk"),
-        "this version has no disk tier",
-        "roadmap",
+    "disk-object-larger-than-the-disk": (
+        '[cache]\ndisk = { path = "/c", max_size = "1MiB", max_object_size = "2MiB" }\n' + BUCKET,
+        (2, 59, "unreachable", "cache.disk.max_object_size"),
+        "is larger than cache.disk.max_size",
+        None,
     ),
     "address-without-port": (
         '[server]\nlisten = ["127.0.0.1"]\n' + BUCKET,

@@ -145,9 +145,8 @@ def test_any_script_is_served_exactly_or_not_at_all(size, asks, replaces, plays,
                 nursery,
                 origin,
                 timing=Timing(ttl=ttl),
-                settings=FlightSettings(
-                    stall_timeout=0.5, block_size=64 * KIB, max_memory_object=160_000, join_ahead=100_000
-                ),
+                settings=FlightSettings(stall_timeout=0.5, block_size=64 * KIB, join_ahead=100_000),
+                max_memory_object=160_000,
             )
 
             async def ask(what: Ask) -> None:

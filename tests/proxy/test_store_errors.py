@@ -5,14 +5,13 @@ import os
 import random
 
 from tests.fakes import Play
-from yatagarasu.proxy.fetch import FlightSettings
 
 DATA = random.Random(5).randbytes(3_000_000)
 
 
 async def test_no_temporary_file_means_everybody_fetches_alone(autojump_clock, make_rig, origin, tmp_path):
     origin.objects["k"] = DATA
-    rig = make_rig(settings=FlightSettings(temporary_directory=str(tmp_path / "gone")))
+    rig = make_rig(temporary_directory=str(tmp_path / "gone"))
     clients = await rig.herd(3)
     assert all(client.is_whole and client.body == DATA for client in clients)
     assert rig.metrics.store_errors == 1
@@ -46,7 +45,7 @@ async def test_a_disk_that_fills_up_under_a_herd_cuts_nobody(autojump_clock, mak
 
 async def test_a_stored_head_without_room_for_its_body_is_fetched_alone(autojump_clock, make_rig, origin, tmp_path):
     origin.objects["k"] = DATA
-    rig = make_rig(settings=FlightSettings(temporary_directory=str(tmp_path / "gone")))
+    rig = make_rig(temporary_directory=str(tmp_path / "gone"))
     await rig.ask(method="HEAD")
     client = await rig.ask()
     assert client.is_whole

@@ -214,19 +214,27 @@ class MemoryBody(_Progress):
 
 
 class FileBody(_Progress):
-    """A body in a sparse, unlinked temporary file; the size may be unknown until `finish`.
+    """A body in a sparse file, which it closes at its own end; the size may be unknown until `finish`.
 
     Writes go to the page cache, on the caller's thread: 64 KiB cost less there than a hop to another one.
+
+    Args:
+        fd: the file, which holds `extents` already.
     """
 
     __slots__ = ("_fd", "extents", "size")
 
-    def __init__(self, size: int | None, *, directory: str | None = None) -> None:
+    def __init__(self, size: int | None, fd: int, extents: Extents | None = None) -> None:
         super().__init__()
         self.size = size
-        self.extents = Extents()
+        self.extents = Extents() if extents is None else extents
+        self._fd = fd
+
+    @classmethod
+    def temporary(cls, size: int | None, *, directory: str | None = None) -> "FileBody":
+        """A body in a file without a name. Raises StoreError."""
         try:
-            self._fd = _unlinked_file(directory)
+            return cls(size, _unlinked_file(directory))
         except OSError as exc:
             raise StoreError(f"no temporary file: {exc.strerror}") from exc
 
@@ -257,7 +265,7 @@ class FileBody(_Progress):
                 written = os.pwrite(self._fd, rest, at)
                 at, rest = at + written, rest[written:]
         except OSError as exc:
-            raise StoreError(f"temporary file: {exc.strerror}") from exc
+            raise StoreError(f"a body's file: {exc.strerror}") from exc
         self.extents.add(pos, stop)
         self.wake()
 
@@ -272,7 +280,7 @@ class FileBody(_Progress):
         try:
             return os.pread(self._fd, end - pos, pos)
         except OSError as exc:
-            raise StoreError(f"temporary file: {exc.strerror}") from exc
+            raise StoreError(f"a body's file: {exc.strerror}") from exc
 
     def fileno(self) -> int | None:
         """The file's descriptor."""

@@ -48,12 +48,14 @@ class S3Fifo(Generic[K]):
 
     __slots__ = (
         "_ghost_max",
+        "_ghost_share",
         "_ghost_size",
         "_ghosts",
         "_main",
         "_on_evict",
         "_small",
         "_small_max",
+        "_small_share",
         "_small_size",
         "max_size",
         "nodes",
@@ -77,6 +79,7 @@ class S3Fifo(Generic[K]):
         # Not dict: taking the first key of a dict again and again scans what was deleted before it.
         self._small: OrderedDict[K, Node[K]] = OrderedDict()
         self._small_size = 0
+        self._small_share, self._ghost_share = small_share, ghost_share
         self._small_max = int(max_size * small_share)
         self._main: OrderedDict[K, Node[K]] = OrderedDict()
         # Hashes, not keys: keys are long, and a collision costs no more than one early promotion.
@@ -131,6 +134,26 @@ class S3Fifo(Generic[K]):
         node.size = size
         self._enqueue(node)
         return evicted
+
+    def restore(self, key: K, size: int, *, is_main: bool) -> list[K]:
+        """Let an absent `key` in as it was before a restart: into the queue it was in. Returns as `insert` does."""
+        _check_size(size)
+        if size > self.max_size:
+            return [key]
+        evicted = self._make_room(size)
+        node = Node(key, size, is_main=is_main)
+        self.nodes[key] = node
+        self._enqueue(node)
+        return evicted
+
+    def limit(self, max_size: int) -> list[K]:
+        """Change the bound; returns the keys that had to leave."""
+        if max_size != self.max_size:
+            # The shares move with it: whole numbers, as when it was made.
+            self._small_max = int(max_size * self._small_share)
+            self._ghost_max = int(max_size * self._ghost_share)
+            self.max_size = max_size
+        return self._make_room(0)
 
     def remove(self, key: K) -> bool:
         """Forget `key`, without a ghost; whether it was present."""

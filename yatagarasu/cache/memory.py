@@ -47,7 +47,7 @@ class MemoryTier:
         on_evict: called with each entry that left to make room, after it has left. Not for removals.
     """
 
-    __slots__ = ("_evictions", "_left", "_max_object_size", "_nodes", "_on_evict", "_policy")
+    __slots__ = ("_evictions", "_left", "_max_object_size", "_nodes", "_policy", "on_evict")
 
     def __init__(self, max_size: int, max_object_size: int, *, on_evict: Callable[[Entry], None] | None = None) -> None:
         # Nodes that left during a put, until it is done: `on_evict` may call the tier.
@@ -55,7 +55,7 @@ class MemoryTier:
         self._policy: S3Fifo[Key] = S3Fifo(max_size, on_evict=self._left.append)
         self._nodes = self._policy.nodes
         self._max_object_size = max_object_size
-        self._on_evict = on_evict
+        self.on_evict = on_evict
         self._evictions = 0
 
     def get(self, key: Key) -> Entry | None:
@@ -85,9 +85,9 @@ class MemoryTier:
             left: list[Entry] = [node.value for node in self._left]
             self._left.clear()
             self._evictions += len(left)
-            if self._on_evict is not None:
+            if self.on_evict is not None:
                 for gone in left:
-                    self._on_evict(gone)
+                    self.on_evict(gone)
         return True
 
     def replace(self, entry: Entry) -> bool:

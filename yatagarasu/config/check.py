@@ -60,13 +60,6 @@ def _warning(path: Path, code: str, message: str, hint: str | None = None) -> _F
 
 def _server(config: Config) -> Iterator[_Finding]:
     server = config.server
-    if server.workers != 1:
-        yield _error(
-            ("server", "workers"),
-            "not-yet",
-            "this version runs one worker",
-            "workers come with issue 3 of the README's roadmap",
-        )
     seen: dict[str, Path] = {}
     listens: list[tuple[Path, str]] = [(("server", "listen", index), text) for index, text in enumerate(server.listen)]
     if config.admin.listen:
@@ -123,12 +116,12 @@ def _is_local(listen: str) -> bool:
 
 def _cache(config: Config) -> Iterator[_Finding]:
     memory, coalescing, origin = config.cache.memory, config.coalescing, config.origin
-    if config.cache.disk is not None:
+    disk = config.cache.disk
+    if disk is not None and disk.max_object_size is not None and disk.max_object_size > disk.max_size:
         yield _error(
-            ("cache", "disk"),
-            "not-yet",
-            "this version has no disk tier",
-            "it comes with issue 3 of the README's roadmap",
+            ("cache", "disk", "max_object_size"),
+            "unreachable",
+            "is larger than cache.disk.max_size: such an object can never be kept",
         )
     if memory.max_object_size > memory.max_size:
         yield _error(

@@ -99,11 +99,14 @@ class MemoryConfig(_Section):
 
 
 class DiskConfig(_Section):
-    """The disk tier: known, and refused by this version."""
+    """The disk tier. Without `max_object_size`, what is larger than half of `max_size` is not kept."""
 
-    path: str
+    path: Annotated[str, Field(min_length=1)]
     max_size: Size = 10 * GIB
-    block_size: Size = MIB
+    max_object_size: Size | None = None
+    min_free: Size = 256 * MIB  # a full file system hurts everybody on the machine, logs first
+    block_size: Annotated[Size, Field(ge=4 * KIB)] = MIB
+    open_files: Count = 1024
 
 
 class CacheConfig(_Section):
@@ -125,6 +128,7 @@ class CoalescingConfig(_Section):
     wait_timeout: Duration = 30.0
     max_waiters: Count = 10_000
     join_ahead: Size = 8 * MIB
+    readahead: Size = 8 * MIB
     stall_timeout: Duration = 10.0
     failure_ttl: Duration = 1.0
     uncacheable_ttl: Duration = 120.0  # Varnish's hit-for-miss

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from yatagarasu.cache.body import Body, NoBody, WindowBody
-from yatagarasu.cache.entry import Entry, Lifetime
+from yatagarasu.cache.entry import Entry, Key, Lifetime
 from yatagarasu.cache.policy import NotStorable, freshened, make_entry, storable
 from yatagarasu.cache.variants import variant_key
 from yatagarasu.http.messages import ResponseHead
@@ -57,14 +57,14 @@ def understand(
     head: ResponseHead,
     request_time: float,
     now: float,
-    new_body: Callable[[int | None], Body],
+    new_body: Callable[[Key, int | None], Body],
 ) -> Shared | Unshared:
     """Read a first head: 2xx, 404 or 410.
 
     Args:
         method: GET or HEAD; a HEAD, like a negative answer, makes a head-only entry.
         request_time: epoch seconds at which the request left.
-        new_body: makes an empty body for a size in bytes, None where unknown.
+        new_body: makes an empty body for a cache key and a size in bytes, None where unknown.
     """
     names = varying_names(head.headers)
     if names is None:
@@ -73,14 +73,14 @@ def understand(
     if isinstance(lifetime, NotStorable):
         return Unshared(lifetime.reason)
     size = size_of(head)
+    key = variant_key(fetch.primary, selecting_values(names, fetch.request_headers))
     body: Body
     if head.status in (404, 410):
         body = NoBody(0)
     elif method == "HEAD":
         body = NoBody(size)
     else:
-        body = new_body(size)
-    key = variant_key(fetch.primary, selecting_values(names, fetch.request_headers))
+        body = new_body(key, size)
     entry = make_entry(
         key,
         head,

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import trio
 
-from yatagarasu.cache.body import Body, FileBody, MemoryBody, NoBody, WindowBody
+from yatagarasu.cache.body import Body, MemoryBody, NoBody
+from yatagarasu.cache.disk.body import DiskBody
 from yatagarasu.cache.entry import Entry, Key
 from yatagarasu.cache.policy import NotStorable
 from yatagarasu.cache.tiers import Tiers
@@ -33,6 +34,7 @@ from yatagarasu.proxy.answer import Unshared, lifetime_of, refreshed, relay, und
 from yatagarasu.proxy.assembly import Assembly, Lease
 from yatagarasu.proxy.fetch import WHOLE, Fetch, FlightSettings, Span, Verdict
 from yatagarasu.proxy.flight import Flight
+from yatagarasu.proxy.readahead import ReadAhead
 from yatagarasu.proxy.recent import RecentFailures, UnsharedKeys
 
 _IDLE_POLL_SECONDS = 0.5
@@ -72,6 +74,7 @@ class Coalescer:
         # A key is in here while its assembly has a reader or a flight and is the newest generation.
         self._assemblies: dict[Key, Assembly] = {}
         self._failures = RecentFailures()
+        self._readahead = ReadAhead()
         self.unshared = UnsharedKeys()
 
     def __repr__(self) -> str:
@@ -103,12 +106,12 @@ class Coalescer:
         found = self._assemblies.get(entry.key)
         if found is not None:
             return found
-        body: Body = entry.body
-        if not isinstance(body, MemoryBody):
+        is_stored = self._tiers.keeps(entry.body)
+        if not is_stored:
             # A head without a body, or with a temporary file whose assembly is over.
-            entry = entry.with_body(self._new_body(body.size))
+            entry = entry.with_body(self._tiers.new_body(entry.key, entry.body.size))
         assembly = Assembly(entry, fetch, self._settle)
-        assembly.is_stored = isinstance(body, MemoryBody)
+        assembly.is_stored = is_stored
         self._assemblies[entry.key] = assembly
         return assembly
 
@@ -270,6 +273,23 @@ class Coalescer:
             if flight.error is not None and body.present_until(lease.pos) <= lease.pos:
                 raise flight.error.for_waiter() from flight.error
 
+    def read_ahead(self, lease: Lease, start: int, stop: int | None) -> None:
+        """Fetch what a client that reads range by range will ask for next, behind its [start, stop) of now."""
+        assembly, size = lease.assembly, lease.assembly.body.size
+        if stop is None or size is None or not assembly.is_stored or not assembly.is_shared:
+            return
+        ahead = self._readahead.bytes_after(assembly.entry.key, start, stop, self.settings.readahead)
+        end = min(size, stop + ahead)
+        pos = assembly.body.present_until(stop)
+        # What is there, or on its way, lasts for a while yet: fewer, larger requests.
+        if not ahead or pos >= end or pos - stop > ahead // 2 or assembly.flight_reaching(pos, ahead):
+            return
+        try:
+            self._failures.raise_for((assembly.fetch.key, "GET"))
+        except YatagarasuError:
+            return  # It failed a moment ago; who really wants the bytes will be told.
+        self._fill(assembly, assembly.span_for(pos, end, self.settings.block_size)).is_readahead = True
+
     def _launch_hole(self, lease: Lease) -> Flight:
         assembly = lease.assembly
         if not assembly.is_shared:
@@ -279,11 +299,23 @@ class Coalescer:
             raise ObjectChanged("a hole cannot be filled without a strong ETag", **assembly.fetch.context())
         span = assembly.span_for(lease.pos, lease.stop, self.settings.block_size)
         self._failures.raise_for((assembly.fetch.key, "GET"))
+        return self._fill(assembly, span)
+
+    def _fill(self, assembly: Assembly, span: Span) -> Flight:
+        self._keep(assembly)
         flight = self._new_flight(assembly.fetch, span=span, assembly=assembly)
         flight.head.set()
         self._launch(flight)
         assembly.flights.append(flight)
         return flight
+
+    def _keep(self, assembly: Assembly) -> None:
+        """Let the tier that keeps bodies with holes hold this one as it grows."""
+        entry = assembly.entry  # Without a strong ETag no hole could ever be filled.
+        if not isinstance(entry.body, DiskBody) or entry.strong_etag is None or self._is_superseded(assembly):
+            return
+        self._tiers.fill(entry)
+        assembly.is_stored = True
 
     # What flights tell
 
@@ -299,7 +331,7 @@ class Coalescer:
             self._refresh(flight, head, request_time, now)
             return None
         try:
-            answer = understand(fetch, flight.method, head, request_time, now, self._new_body)
+            answer = understand(fetch, flight.method, head, request_time, now, self._tiers.new_body)
         except StoreError as exc:
             self._note_store_error(exc)
             answer = Unshared("no room for the body")
@@ -309,10 +341,10 @@ class Coalescer:
                 raise flight.negative
             return self._unshare(flight, head, request_time, now)
         self.unshared.forget(fetch.key)
-        self._tiers.remember_vary(fetch.primary, answer.varies_by)
+        self._tiers.remember_vary(fetch.primary, answer.varies_by, now)
         if answer.varies_by:
             # Stored before the answers began to vary: nobody may find it under the bare key again.
-            self._tiers.remove(fetch.primary)
+            self._tiers.memory.remove(fetch.primary)
         entry = flight.entry = answer.entry
         if isinstance(entry.body, NoBody):
             self._tiers.put(entry)
@@ -322,6 +354,7 @@ class Coalescer:
         if self.settings.enabled:
             # An older generation that is still being read keeps its readers and flights, out of the table.
             self._assemblies[entry.key] = assembly
+            self._keep(assembly)
         self._head_known(flight)
         return assembly
 
@@ -427,9 +460,14 @@ class Coalescer:
         self._hide(assembly)
 
     def _hide(self, assembly: Assembly) -> None:
+        if self._is_superseded(assembly):
+            return
         self._tiers.remove(assembly.entry.key)
-        if self._assemblies.get(assembly.entry.key) is assembly:
-            del self._assemblies[assembly.entry.key]
+        self._assemblies.pop(assembly.entry.key, None)
+
+    def _is_superseded(self, assembly: Assembly) -> bool:
+        """Whether a newer generation has taken the key."""
+        return self._assemblies.get(assembly.entry.key, assembly) is not assembly
 
     def _note_store_error(self, error: StoreError) -> None:
         """Count it, and say so once a minute: a full disk would say it with every request."""
@@ -437,23 +475,19 @@ class Coalescer:
         if not self._log.rate_limited("store", _STORE_ERROR_SECONDS):
             self._log.error("store_failed", exc=error)
 
-    def _new_body(self, size: int | None) -> Body:
-        if size is not None and size <= self.settings.max_memory_object:
-            return MemoryBody(size)
-        return FileBody(size, directory=self.settings.temporary_directory)
-
     def _complete(self, assembly: Assembly) -> None:
         """Every byte is there: put the entry where later requests find it."""
         entry = assembly.entry
-        if assembly.is_stored or not assembly.is_shared or assembly.changed is not None:
+        is_held = assembly.is_stored and isinstance(entry.body, DiskBody)
+        if is_held or not assembly.is_shared or assembly.changed is not None:
             return
         size = entry.body.size
         assert size is not None
         if self.settings.enabled and self._assemblies.get(entry.key) is not assembly:
             return  # A newer generation has taken the key.
         body: Body = entry.body
-        if isinstance(body, FileBody):
-            if size > self.settings.max_memory_object:
+        if not self._tiers.keeps(body):
+            if size > self._tiers.max_memory_object:
                 return
             data = bytearray()
             while len(data) < size:
@@ -468,14 +502,16 @@ class Coalescer:
             for flight in assembly.flights:
                 self._reconsider(flight)
             return
-        entry = assembly.entry
+        entry, body = assembly.entry, assembly.body
         if self._assemblies.get(entry.key) is assembly:
             del self._assemblies[entry.key]
-            if not assembly.is_stored and assembly.changed is None and entry.strong_etag is not None:
-                # The bytes go, the head stays: HEAD is answered, and a GET knows its generation.
-                self._tiers.put(entry.with_body(NoBody(entry.body.size)))
-        if isinstance(entry.body, FileBody | WindowBody):
-            entry.body.close()
+            if assembly.is_stored:
+                self._tiers.rest(entry)
+            elif assembly.changed is None and entry.strong_etag is not None:
+                # Bytes that no tier keeps go, the head stays: HEAD is answered, and a GET knows its generation.
+                is_kept = self._tiers.keeps(body) and body.present_bytes
+                self._tiers.put(entry if is_kept else entry.with_body(NoBody(body.size)))
+        body.close()
 
     def _reconsider(self, flight: Flight) -> None:
         """Give a flight that nobody wants a second to be wanted again (F10)."""
@@ -494,15 +530,15 @@ class Coalescer:
 
     def _is_wanted(self, flight: Flight) -> bool:
         assembly = flight.assembly
-        if flight.waiters or flight.is_background:
+        if flight.waiters or flight.is_background or flight.is_readahead:
             return True
         if assembly is None:
             return False
         if any(lease.wants(flight.pos, flight.stop) for lease in assembly.leases):
             return True
-        size = assembly.body.size
-        fills_cache = assembly.is_shared and size is not None and size <= self.settings.max_memory_object
-        return fills_cache and assembly.body.present_bytes >= self.settings.finish_abandoned_at * (size or 1)
+        body = assembly.body
+        fills_cache = assembly.is_shared and self._tiers.keeps(body)
+        return fills_cache and body.present_bytes >= self.settings.finish_abandoned_at * (body.size or 1)
 
     def _new_flight(
         self,

@@ -89,6 +89,7 @@ class FlightSettings:
     wait_timeout: float = 30.0
     max_waiters: int = 10_000
     join_ahead: int = 8 * 1024 * 1024
+    readahead: int = 8 * 1024 * 1024
     stall_timeout: float = 10.0
     failure_ttl: float = 1.0
     uncacheable_ttl: float = 120.0
@@ -96,8 +97,6 @@ class FlightSettings:
     finish_abandoned_at: float = 0.5
     abandon_grace: float = 1.0
     block_size: int = 1024 * 1024
-    max_memory_object: int = 1024 * 1024
     retry_attempts: int = 3
     retry_backoff: float = 0.05
     retry_max_backoff: float = 2.0
-    temporary_directory: str | None = None

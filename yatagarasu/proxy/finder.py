@@ -4,7 +4,7 @@ Look-up, decision, flight, and what to fall back on when the flight fails. Every
 a fresh look, because whatever was awaited may have changed everything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -70,6 +70,15 @@ class Found:
         """The error of a negative entry."""
         return {404: NoSuchKey, 410: Gone}[self.entry.status]() if self.entry.status in (404, 410) else None
 
+    def outcome_of(self, stretches: Iterable[tuple[int, int | None]]) -> CacheOutcome:
+        """The outcome as the client sees it: an entry with holes is a hit where none of them is asked for."""
+        body = self.entry.body
+        if self.outcome is CacheOutcome.PARTIAL and all(
+            body.present_until(start) >= (stop if stop is not None else body.size or 0) for start, stop in stretches
+        ):
+            return CacheOutcome.HIT
+        return self.outcome
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -117,6 +126,11 @@ class Finder:
             if not fetch.storable or fetch.key in self._coalescer.unshared:
                 return await self._alone(fetch, line, block)
             entry = self._stored(fetch.key, line.method)
+            if entry is None and fetch.key is fetch.primary and self._tiers.vary_of(fetch.primary):
+                continue  # The disk has just said that the key has variants.
+            if entry is not None and self._tiers.is_unverified(entry):
+                await self._tiers.verify(entry)
+                continue
             now = self._clock()
             decision = decide(block.directives, entry, now)
             if decision is Decision.PASS:
@@ -186,7 +200,7 @@ class Finder:
             return Found(entry, outcome)
         assembly = self._coalescer.assembly(entry.key)
         if assembly is None or assembly.body is not entry.body:
-            if entry.body.is_complete and entry.body.fileno() is None:
+            if entry.body.is_complete and self._tiers.keeps(entry.body):
                 return Found(entry, outcome)
             assembly = self._coalescer.assemble(entry, fetch)
         if outcome is CacheOutcome.HIT and not assembly.flights and not assembly.body.is_complete:
@@ -247,16 +261,12 @@ class Finder:
         if not specs:
             return Span()
         size = self._coalescer.settings.block_size
-        if len(specs) == 1 and specs[0].first is None:
-            return Span(suffix=-(-(specs[0].last or 1) // size) * size)
-        firsts = [spec.first for spec in specs]
-        lasts = [spec.last for spec in specs]
-        if any(first is None for first in firsts):
-            return Span()
-        start = min(first for first in firsts if first is not None) // size * size
-        if any(last is None for last in lasts):
-            return Span(start)
-        return Span(start, (max(last for last in lasts if last is not None) // size + 1) * size)
+        # Of several ranges the first: once the size is known, the others fetch their own holes.
+        first, last = specs[0].first, specs[0].last
+        if first is None:
+            return Span(suffix=-(-(last or 1) // size) * size)
+        start = first // size * size
+        return Span(start) if last is None else Span(start, (last // size + 1) * size)
 
 
 def _client_fields(block: HeaderBlock) -> tuple[Pair, ...]:

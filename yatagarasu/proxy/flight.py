@@ -66,7 +66,8 @@ class Flight:
     `pos` is the next byte it will write, `stop` where it ends (None: the end, wherever that is); `head` is
     set once `entry` or `error` is there. `conditional` is the stored entry it revalidates; `negative` what
     a 404 or 410 means. `is_shared` is False for an answer only one client may see. `waiters` counts clients
-    before the head, the one who launched it (`leader_waits`) among them; `is_background` is for nobody.
+    before the head, the one who launched it (`leader_waits`) among them; `is_background` is for nobody, and
+    `is_readahead` for nobody yet.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class Flight:
         self.waiters = 0
         self.leader_waits = False
         self.is_background = False
+        self.is_readahead = False
         self.has_landed = False
         self.negative: YatagarasuError | None = None
         self.scope = trio.CancelScope()
@@ -296,7 +298,7 @@ class Flight:
         with trio.CancelScope() as scope:
             while True:
                 end = self.stop if self.stop is not None else body.size
-                if end is not None and (self.pos >= end or self._meets_present_bytes(end)):
+                if end is not None and (self.pos >= end or self._meets(end)):
                     return
                 scope.deadline = trio.current_time() + stall
                 data = data or await response.receive_some()
@@ -323,12 +325,19 @@ class Flight:
             self._brought_bytes = 0
             self._budget.progress()
 
-    def _meets_present_bytes(self, end: int) -> bool:
-        assert self.assembly is not None
-        if not self.is_shared or (len(self.assembly.flights) < 2 and self.pos == self.start):
+    def _meets(self, end: int) -> bool:
+        """Whether somebody else has brought, or is bringing, what comes next: then it is not fetched again (F1)."""
+        assembly, pos = self.assembly, self.pos
+        assert assembly is not None
+        if not self.is_shared or (len(assembly.flights) < 2 and pos == self.start):
             return False  # Nobody else writes into a window, and looking there would let go of its bytes.
-        run = self.assembly.body.present_until(self.pos) - self.pos
-        return run > 0 and (run >= _SKIP_BYTES or self.pos + run >= end)
+        run = assembly.body.present_until(pos) - pos
+        ahead = self._settings.join_ahead
+        for other in assembly.flights:
+            # Readers of what follows join the other one, if it is as near as they ask of a flight.
+            if other is not self and other.pos <= pos + run <= other.pos + ahead and not other.has_landed:
+                run = max(run, (end if other.stop is None else min(other.stop, end)) - pos)
+        return run > 0 and (run >= _SKIP_BYTES or pos + run >= end)
 
     def _can_resume(self) -> bool:
         """Bytes of two answers may be joined only under one strong ETag (RFC 9110, section 15.3.7.3)."""

@@ -224,7 +224,8 @@ class Pipeline:
             raise found.negative
         answer = plan(line.method, request.block, entry)
         now = self._clock()
-        pairs = [*answer.pairs, *moment_fields(found.outcome, entry, now, is_stored=found.is_stored)]
+        result.outcome = found.outcome_of(answer.stretches)
+        pairs = [*answer.pairs, *moment_fields(result.outcome, entry, now, is_stored=found.is_stored)]
         if route.cors is not None:
             pairs += route.cors.response_fields(request.block.headers)
         is_chunked = answer.is_chunked and line.minor == 1
@@ -234,6 +235,8 @@ class Pipeline:
             result.must_close = True  # HTTP/1.0: the end of the connection is the end of the body.
         head = self._head(request, answer.status, pairs, result)
         reader = Reader(client, entry, self._coalescer, found.lease, head, is_chunked=is_chunked)
+        if answer.status == 206 and found.lease is not None and len(answer.stretches) == 1:
+            self._coalescer.read_ahead(found.lease, *answer.stretches[0])
         try:
             await self._send(answer, reader)
         except BaseException:

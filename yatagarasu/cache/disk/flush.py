@@ -1,0 +1,269 @@
+"""The disk tier's time: notes carried out in batches, what is there taken in at start, bounds kept.
+
+One thread at a time does the blocking work; everything that decides happens on trio's side.
+"""
+
+import sqlite3
+from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+import trio
+
+from yatagarasu.cache.disk.body import DiskBody
+from yatagarasu.cache.disk.folder import Digest, digest_of
+from yatagarasu.cache.disk.index import Index, Row
+from yatagarasu.cache.disk.jobs import Job, carry_out, new_job, verified_extents
+from yatagarasu.cache.disk.sweep import examine
+from yatagarasu.cache.disk.tier import DiskTier
+from yatagarasu.cache.entry import Entry
+
+T = TypeVar("T")
+Blocking = Callable[[Callable[[], T]], Awaitable[T]]
+
+# What a process that is killed may lose, at most; notes that make room do not wait for it.
+_FLUSH_SECONDS = 0.25
+_SPACE_SECONDS = 1.0
+# Notes of one trip to the thread: some tens of milliseconds.
+_BATCH = 256
+_LOAD_ROWS = 5_000
+
+
+class Flusher:
+    """Keeps a tier and its directory together.
+
+    Args:
+        share: the most bytes that this process may hold, as of this moment; the whole bound where it is alone.
+        membership: something that is equal as long as `tier.owns` says the same.
+    """
+
+    def __init__(
+        self,
+        tier: DiskTier,
+        *,
+        share: Callable[[], int] | None = None,
+        membership: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._tier = tier
+        self._index = Index(tier.settings.path)
+        self._share = share or (lambda: tier.settings.max_size)
+        self._membership = membership
+        self._limiter = trio.CapacityLimiter(1)
+        self._turn = trio.Lock()
+        self._verifying: dict[Digest, trio.Event] = {}
+        self._seen_errors = 0
+
+    async def run(self) -> None:
+        """Take in what is there, then keep up until cancelled. `aclose` does what is left."""
+        tier = self._tier
+        async with trio.open_nursery() as nursery:
+            await self._prepare()
+            nursery.start_soon(self._take_in)
+            members, last_space = self._membership(), -_SPACE_SECONDS
+            while True:
+                with trio.move_on_after(_FLUSH_SECONDS):
+                    await tier.hurry.wait()
+                tier.hurry = trio.Event()
+                if trio.current_time() - last_space >= _SPACE_SECONDS:
+                    last_space = trio.current_time()
+                    await self._keep_space()
+                if self._membership() != members:
+                    members = self._membership()
+                    tier.knows_all = False
+                    tier.policy.clear()
+                    nursery.start_soon(self._take_in)
+                tier.bound(self._share())
+                await self.flush()
+
+    async def aclose(self) -> None:
+        """Write what is left, and which entries were popular; then close the index."""
+        tier = self._tier
+        await self.flush()
+        changes = [(node.is_main, digest) for digest, node in tier.policy.nodes.items() if node.is_main != node.value]
+        if changes:
+            await self._in_index(partial(self._index.mark_main, changes))
+        await self._blocking(self._index.close)
+
+    async def _blocking(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+
+    async def _in_index(self, work: Callable[[], T]) -> T | None:
+        """Ask the index, which may be broken: then nothing, and it is made anew from the files."""
+        try:
+            return await self._blocking(work)
+        except sqlite3.OperationalError as exc:
+            self._tier.health.failed("use the index", exc)
+        except sqlite3.DatabaseError as exc:
+            self._tier.health.failed("use the index", exc)
+            await self._renew_index()
+        return None
+
+    async def _prepare(self) -> None:
+        try:
+            await self._blocking(self._tier.folder.prepare)
+            await self._blocking(self._index.open)
+        except (OSError, sqlite3.Error) as exc:
+            self._tier.health.failed("open", exc)
+
+    async def _renew_index(self) -> None:
+        """A damaged index is made anew, from the files."""
+        try:
+            await self._blocking(self._index.reset)
+        except (OSError, sqlite3.Error) as exc:
+            self._tier.health.failed("make the index", exc)
+        else:
+            await self._sweep(set())
+
+    # Keeping up
+
+    async def flush(self) -> None:
+        """Carry out every note that is there now. Cancellation leaves none half done."""
+        tier = self._tier
+        async with self._turn:
+            if tier.health.errors != self._seen_errors:
+                # Something was wrong: perhaps the directory has gone, or has come back.
+                self._seen_errors = tier.health.errors
+                await self._prepare()
+            while tier.pending:
+                jobs = [self._take(digest) for digest in list(islice(tier.pending, _BATCH))]
+                with trio.CancelScope(shield=True):
+                    work = partial(carry_out, jobs, tier.folder, self._index, tier.settings.block_size)
+                    index_error = await self._blocking(work)
+                tier.writing.clear()
+                for job in jobs:
+                    self._done(job)
+                if isinstance(index_error, sqlite3.OperationalError):
+                    tier.health.failed("use the index", index_error)
+                elif index_error is not None:
+                    await self._renew_index()
+
+    def _take(self, digest: Digest) -> Job:
+        tier = self._tier
+        note = tier.take_note(digest)
+        node = tier.policy.node(digest)
+        if node is not None:
+            node.value = node.is_main
+        return new_job(digest, note, node.size if node else 0, is_main=node is not None and node.is_main)
+
+    def _done(self, job: Job) -> None:
+        tier, body = self._tier, job.note.entry.body if job.note is not None else None
+        if job.error is not None:
+            tier.health.failed("write" if job.note is not None else "remove", job.error)
+            if job.note is not None and not tier.is_filling(job.note.entry) and not tier.is_noted(job.digest):
+                tier.lost(job.digest)
+        elif isinstance(body, DiskBody) and job.superblock is not None:
+            body.superblock, body.sums = job.superblock, job.sums
+            body.path, body.unnamed, body.stamp = job.path, None, 0
+
+    async def _keep_space(self) -> None:
+        """Leave `min_free` to everybody else on the file system."""
+        tier = self._tier
+        if not tier.settings.min_free:
+            return
+        try:
+            free = await self._blocking(tier.folder.free_bytes)
+        except OSError as exc:
+            tier.health.failed("look at the file system", exc)
+            return
+        missing = tier.settings.min_free - free
+        tier.is_open = missing <= 0
+        if missing > 0:
+            tier.bound(max(0, tier.policy.size - missing))
+
+    # What is there
+
+    async def _take_in(self) -> None:
+        """Read the index, in which order things came; then look whether the files agree."""
+        tier, after, others = self._tier, 0, set[Digest]()
+        while rows := await self._in_index(partial(self._index.load, after, _LOAD_ROWS)):
+            for seq, digest, key, charge, is_main in rows:
+                after = seq
+                if tier.owns(key):
+                    tier.restore(digest, charge, is_main=is_main)
+                    if (node := tier.policy.node(digest)) is not None and node.value is None:
+                        node.value = is_main
+                else:
+                    others.add(digest)
+            await trio.lowlevel.checkpoint()
+        await self._sweep(others)
+        tier.knows_all = True
+
+    async def _sweep(self, others: set[Digest]) -> None:
+        """Take in files that the index does not know, forget entries without a file, remove what is damaged."""
+        tier = self._tier
+        nodes = tier.policy.nodes
+        by_folder: list[list[Digest]] = [[] for _ in range(256)]
+        for digest in nodes:
+            by_folder[digest[0]].append(digest)
+        for first, expected in enumerate(by_folder):
+            before = {digest for digest in expected if digest in nodes and not tier.is_noted(digest)}
+            try:
+                work = partial(examine, tier.folder, first, lambda digest: digest in nodes or digest in others)
+                found = await self._blocking(work)
+            except OSError as exc:
+                tier.health.failed("look through the directory", exc)
+                return
+            tier.health.damaged += found.damaged
+            rows = [row for row in found.rows if tier.owns(row.key) and not tier.is_noted(row.digest)]
+            for row in rows:
+                tier.restore(row.digest, row.charge, is_main=False)
+            gone = [digest for digest in before - found.digests if not tier.is_noted(digest)]
+            for digest in gone:
+                tier.lost(digest)
+            if rows or gone:
+                await self._in_index(partial(self._index.apply, rows, gone))
+
+    # Questions that take time
+
+    async def select(
+        self,
+        *,
+        bucket: str | None = None,
+        object_key: str | None = None,
+        prefix: str | None = None,
+        tag: str | None = None,
+        after: str = "",
+        limit: int = -1,
+    ) -> list[Row]:
+        """Entries on disk; see `Index.select`."""
+        await self.flush()
+        work = partial(
+            self._index.select,
+            bucket=bucket, object_key=object_key, prefix=prefix, tag=tag, after=after, limit=limit,
+        )  # fmt: skip
+        return await self._in_index(work) or []
+
+    async def totals(self) -> dict[str, tuple[int, int, int]]:
+        """By bucket: entries, bytes present, bytes on disk."""
+        return await self._in_index(self._index.totals) or {}
+
+    async def verify(self, entry: Entry) -> None:
+        """Hold a body against its checksums, once; what does not agree is not there any more.
+
+        Cancellation leaves it unverified.
+        """
+        body, digest = entry.body, digest_of(entry.key)
+        assert isinstance(body, DiskBody)
+        while not body.is_verified:
+            others = self._verifying.get(digest)
+            if others is not None:
+                await others.wait()
+                continue
+            event = self._verifying[digest] = trio.Event()
+            try:
+                runs = tuple(body.extents)
+                good = await trio.to_thread.run_sync(verified_extents, body, runs)
+                body.extents, body.is_verified = good, True
+                body.sums = {number: crc for number, crc in body.sums.items() if good.covers(*body.block(number))}
+                if good.total:
+                    self._tier.rewrite(entry)
+                else:
+                    self._tier.remove(entry.key)
+            except OSError as exc:
+                self._tier.health.failed("read", exc)
+                self._tier.remove(entry.key)
+                body.is_verified = True
+            finally:
+                del self._verifying[digest]
+                event.set()
