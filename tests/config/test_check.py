@@ -32,7 +32,7 @@ def read(text: str) -> Loaded:
 ERRORS = {
     "disk-object-larger-than-the-disk": (
         '[cache]\ndisk = { path = "/c", max_size = "1MiB", max_object_size = "2MiB" }\n' + BUCKET,
-        (2, 59, "unreachable", "cache.disk.max_object_size"),
+        (2, 60, "unreachable", "cache.disk.max_object_size"),
         "is larger than cache.disk.max_size",
         None,
     ),

@@ -54,11 +54,12 @@ class Flusher:
         self._verifying: dict[Digest, trio.Event] = {}
         self._seen_errors = 0
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take in what is there, then keep up until cancelled. `aclose` does what is left."""
         tier = self._tier
         async with trio.open_nursery() as nursery:
             await self._prepare()
+            task_status.started()
             nursery.start_soon(self._take_in)
             members, last_space = self._membership(), -_SPACE_SECONDS
             while True:
@@ -169,7 +170,9 @@ class Flusher:
         missing = tier.settings.min_free - free
         tier.is_open = missing <= 0
         if missing > 0:
+            bound = tier.policy.max_size
             tier.bound(max(0, tier.policy.size - missing))
+            tier.bound(bound)
 
     # What is there
 
