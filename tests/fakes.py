@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import trio
 
 from yatagarasu.cache.body import Bytes
+from yatagarasu.cache.disk.flush import Flusher
 from yatagarasu.cache.disk.tier import DiskTier
 from yatagarasu.cache.memory import MemoryTier
 from yatagarasu.cache.policy import Timing
@@ -228,6 +229,7 @@ class Rig:
         max_memory_object: int = 1024 * 1024,
         temporary_directory: str | None = None,
         disk: DiskTier | None = None,
+        flusher: Flusher | None = None,
         **route: object,
     ) -> None:
         self.origin = origin
@@ -237,6 +239,7 @@ class Rig:
         self.tiers = Tiers(
             MemoryTier(memory_bytes, max_memory_object),
             disk,
+            flusher,
             max_memory_object=max_memory_object,
             temporary_directory=temporary_directory,
         )

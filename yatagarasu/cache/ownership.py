@@ -13,16 +13,23 @@ from yatagarasu.cache.entry import Key
 # One digest of the greatest size holds the scores of so many workers, which costs no more than a short one.
 _SCORES = Struct("<8Q")
 _GROUP = 8
+_NUL = "\0"
+
+
+def _object_of(key: Key) -> str:
+    """Bucket and object key of a cache key: all queries, keyed fields and variants of one object have one owner."""
+    bucket, _, rest = key.partition("\0")
+    return f"{bucket}\0{rest.partition(_NUL)[0]}"
 
 
 def owner_of(key: Key, alive: Sequence[int]) -> int:
     """The worker with the highest score for a key.
 
     Args:
-        key: a primary cache key, so that all variants have one owner.
+        key: any cache key of the object.
         alive: indices of workers, at least one; their order means nothing.
     """
-    data = key.encode()
+    data = _object_of(key).encode()
     scores = _SCORES.unpack(blake2b(data, digest_size=64).digest())
     for group in range(1, max(alive) // _GROUP + 1):
         scores += _SCORES.unpack(blake2b(data, digest_size=64, salt=group.to_bytes(8)).digest())
@@ -44,7 +51,7 @@ class Ownership:
         self._alive = alive
 
     def is_mine(self, key: Key) -> bool:
-        """Whether this worker owns a key; it does where nobody else is there."""
+        """Whether this worker owns any kind of cache key; it does where nobody else is there."""
         return self.peer_for(key) is None
 
     def peer_for(self, key: Key) -> int | None:

@@ -14,6 +14,8 @@ from yatagarasu.errors import OriginBroken, OriginUnreachable
 
 # RFC 8305, section 5: how long one address has before the next is tried beside it.
 _HAPPY_EYEBALLS_SECONDS = 0.25
+# How long to wait before a unix listener with a full queue is tried again: nothing tells when it has room.
+_FULL_QUEUE_SECONDS = 0.005
 
 
 class Connection(Protocol):
@@ -37,7 +39,7 @@ class Connection(Protocol):
 
 
 class PlainConnection:
-    """A TCP socket: the call first, the wait only where it would block."""
+    """A TCP or unix socket: the call first, the wait only where it would block."""
 
     __slots__ = ("_sock",)
 
@@ -193,6 +195,37 @@ async def open_connection(
             raise
         return connection
     raise OriginUnreachable(f"no connection to {where} within {connect_timeout:g} s", endpoint=where)
+
+
+async def open_unix_connection(path: str, *, connect_timeout: float) -> PlainConnection:
+    """Connect to a unix socket.
+
+    Raises:
+        OriginUnreachable: nobody listens there, or its queue stays full.
+
+    Cancellation leaves no socket behind.
+    """
+    where = f"unix:{path}"
+    try:
+        sock = socket.socket(socket.AF_UNIX)
+    except OSError as exc:
+        raise OriginUnreachable(f"no socket for {where}: {exc.strerror}", endpoint=where) from exc
+    try:
+        sock.setblocking(False)
+        with trio.move_on_after(connect_timeout):
+            while True:
+                try:
+                    sock.connect(path)
+                    return PlainConnection(sock)
+                except BlockingIOError:
+                    await trio.sleep(_FULL_QUEUE_SECONDS)
+        raise OriginUnreachable(f"no connection to {where} within {connect_timeout:g} s", endpoint=where)
+    except OSError as exc:
+        sock.close()
+        raise OriginUnreachable(f"cannot connect to {where}: {exc.strerror}", endpoint=where) from exc
+    except BaseException:
+        sock.close()
+        raise
 
 
 def _causes(error: OSError) -> list[OSError]:

@@ -12,13 +12,26 @@ from yatagarasu.errors import (
     OriginLate,
     OriginStatus,
     OriginUnreachable,
+    YatagarasuError,
 )
 
 _RETRYABLE_STATUSES = frozenset((429, 500, 502, 503, 504))
 
 
+def mark_final(error: YatagarasuError) -> None:
+    """Say that somebody has tried as often as anybody may (F6); every copy for a waiter says so too."""
+    error.__dict__["is_final"] = True
+
+
+def is_final(error: YatagarasuError) -> bool:
+    """Whether `mark_final` was called on it."""
+    return "is_final" in error.__dict__
+
+
 def is_retryable(error: OriginError) -> bool:
     """Whether the same request may succeed when it is sent again."""
+    if is_final(error):
+        return False
     if isinstance(error, OriginStatus):
         return error.origin_status in _RETRYABLE_STATUSES
     if isinstance(error, ObjectChanged):

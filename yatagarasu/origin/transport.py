@@ -14,7 +14,7 @@ import trio
 from yatagarasu.errors import ConnectionDied, OriginBroken, OriginLate
 from yatagarasu.http.headers import Headers, Pair
 from yatagarasu.http.wire import encode_request
-from yatagarasu.origin.connect import Connection, open_connection
+from yatagarasu.origin.connect import Connection, open_connection, open_unix_connection
 from yatagarasu.origin.pool import Pool, Pooled, PoolStatistics
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class RawResponse:
 
 
 class OriginTransport:
-    """Connections to every endpoint, by (scheme, host, port).
+    """Connections to every endpoint, by (scheme, host, port); for "unix" the host is a path, the port 0.
 
     Args:
         connect_timeout: seconds for name, connection and TLS.
@@ -232,6 +232,8 @@ class OriginTransport:
             tls = self._tls() if scheme == "https" else None
 
             async def connect() -> Connection:
+                if scheme == "unix":
+                    return await open_unix_connection(host, connect_timeout=self._connect_timeout)
                 return await open_connection(host, port, tls=tls, connect_timeout=self._connect_timeout)
 
             pool = self._pools[endpoint] = Pool(connect, self._max_connections)
@@ -266,7 +268,7 @@ class OriginTransport:
         """
         endpoint = (scheme, host, port)
         pool = self._pool(endpoint)
-        name = f"{scheme}://{host}:{port}"
+        name = f"unix:{host}" if scheme == "unix" else f"{scheme}://{host}:{port}"
         pooled = await pool.acquire()
         if pooled.is_reused:
             try:

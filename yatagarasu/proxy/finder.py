@@ -30,6 +30,7 @@ from yatagarasu.http.headers import Pair
 from yatagarasu.http.ranges import parse_range
 from yatagarasu.http.vary import matches, selecting_values
 from yatagarasu.http.wire import HeaderBlock
+from yatagarasu.origin.peer import Peers
 from yatagarasu.proxy.assembly import Lease
 from yatagarasu.proxy.coalescer import Coalescer
 from yatagarasu.proxy.fetch import Fetch, Span, Verdict
@@ -98,12 +99,16 @@ class Finder:
         tiers: what is stored.
         coalescer: what is in the air.
         clock: epoch seconds.
+        peers: other workers, who own keys; None where this process is alone, or is itself the one that was asked.
     """
 
-    def __init__(self, tiers: Tiers, coalescer: Coalescer, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, tiers: Tiers, coalescer: Coalescer, clock: Callable[[], float], peers: Peers | None = None
+    ) -> None:
         self._tiers = tiers
         self._coalescer = coalescer
         self._clock = clock
+        self._peers = peers
 
     async def find(self, line: Line, block: HeaderBlock, request_id: str) -> Found:
         """Find or fetch the entry that answers a request for an object.
@@ -177,7 +182,9 @@ class Finder:
             return Found(lease.assembly.entry, CacheOutcome.PASS, lease)
         if entry is None or flight.verdict is Verdict.UNCACHEABLE:
             return None
-        if not matches(entry.selecting, block.headers):
+        # Another worker may have answered whoever launched this out of its cache, which is not what was asked here.
+        is_too_old = not is_leader and self._peers is not None and block.directives.no_cache and entry.initial_age >= 1
+        if is_too_old or not matches(entry.selecting, block.headers):
             if lease is not None:
                 lease.release()
             return None
@@ -208,7 +215,9 @@ class Finder:
         return Found(assembly.entry, outcome, assembly.lease(), is_stored=True)
 
     async def _alone(self, fetch: Fetch, line: Line, block: HeaderBlock) -> Found:
-        """Fetch for this client only, within the key's bound (F7)."""
+        """Fetch for this client only, within the key's bound (F7), and from the origin itself: nothing is shared."""
+        assert line.route is not None
+        fetch.origin = line.route.origin
         stack = AsyncExitStack()
         try:
             with trio.move_on_after(self._coalescer.settings.wait_timeout) as waiting:
@@ -239,8 +248,11 @@ class Finder:
         primary = keyed_by(route, line.primary, block.headers)
         names = self._tiers.vary_of(primary)
         key = variant_key(primary, selecting_values(names, block.headers)) if names else primary
+        origin, peers = route.origin, self._peers
+        if peers is not None:
+            origin = peers.origin_for(origin, route.path_prefix, primary, block.headers, request_id)
         return Fetch(
-            origin=route.origin,
+            origin=origin,
             bucket=route.bucket,
             object_key=line.object_key,
             query=line.query,

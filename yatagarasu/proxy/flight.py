@@ -30,6 +30,7 @@ from yatagarasu.http.ranges import parse_content_range
 from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
 from yatagarasu.origin.client import OriginRequest, OriginResponse
+from yatagarasu.origin.peer import is_from_peer
 from yatagarasu.origin.retry import RetryBudget, is_retryable
 from yatagarasu.proxy.fetch import WHOLE, Fetch, FlightSettings, Span, Verdict
 from yatagarasu.proxy.origin_answer import origin_failure
@@ -116,6 +117,7 @@ class Flight:
         self._began = trio.current_time()
         self._sent_at = 0.0
         self._brought_bytes = 0
+        self._is_from_peer = False
         self._budget = RetryBudget(settings.retry_attempts, settings.retry_backoff, settings.retry_max_backoff, rng)
 
     def __repr__(self) -> str:
@@ -187,17 +189,22 @@ class Flight:
 
     async def _open(self) -> OriginResponse:
         outcome = "cancelled"
+        self._is_from_peer = False
         try:
             response = await self.fetch.origin.open(self._request())
+            self._is_from_peer = is_from_peer(response)
             outcome = str(response.status)
-        except OriginError as exc:
+        except YatagarasuError as exc:
+            self._is_from_peer = is_from_peer(exc)
             outcome = type(exc).__name__
             raise
         else:
             return response
         finally:
-            counts = self._metrics.origin_requests
-            counts[self.fetch.bucket, outcome] = counts.get((self.fetch.bucket, outcome), 0) + 1
+            # Another worker counts what it asks of the origin for us.
+            if not self._is_from_peer:
+                counts = self._metrics.origin_requests
+                counts[self.fetch.bucket, outcome] = counts.get((self.fetch.bucket, outcome), 0) + 1
 
     def _request(self) -> OriginRequest:
         headers = list(self.fetch.headers)
@@ -319,8 +326,9 @@ class Flight:
         self.assembly.body.write(self.pos, data)
         self.pos += len(data)
         self._brought_bytes += len(data)
-        counts = self._metrics.origin_bytes
-        counts[self.fetch.bucket] = counts.get(self.fetch.bucket, 0) + len(data)
+        if not self._is_from_peer:
+            counts = self._metrics.origin_bytes
+            counts[self.fetch.bucket] = counts.get(self.fetch.bucket, 0) + len(data)
         if self._brought_bytes >= _PROGRESS_BYTES:
             self._brought_bytes = 0
             self._budget.progress()

@@ -25,6 +25,7 @@ from yatagarasu.http.wire import HeaderBlock, encode_head
 from yatagarasu.observe.access_log import AccessLog
 from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
+from yatagarasu.origin.peer import Peers
 from yatagarasu.proxy.coalescer import Coalescer
 from yatagarasu.proxy.finder import Finder, Found
 from yatagarasu.proxy.hot import HotAnswer, hot_answer
@@ -82,6 +83,7 @@ class Pipeline:
         finder: from requests to entries.
         probe: answers /health and /ready with a status and a JSON body.
         clock: epoch seconds.
+        peers: the other workers, None where there are none.
     """
 
     def __init__(
@@ -95,13 +97,14 @@ class Pipeline:
         log: Log,
         probe: Probe,
         clock: Callable[[], float] = time.time,
+        peers: Peers | None = None,
     ) -> None:
         self.router = router
         self._ids = RequestIds()
         self.metrics = metrics
         self.access_log = access_log
         self._coalescer = coalescer
-        self._finder = Finder(tiers, coalescer, clock)
+        self._finder = Finder(tiers, coalescer, clock, peers)
         self._get = tiers.memory.get
         self._log = log
         self._probe = probe

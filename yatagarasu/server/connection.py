@@ -330,7 +330,8 @@ class Connection:
         """Write bytes of a file; see `proxy.reader.Client`."""
         while count:
             try:
-                sent = os.sendfile(self.fd, fd, offset, count)
+                # Not `self.fd`: once this socket is closed, that number may be another connection's.
+                sent = os.sendfile(self.sock.fileno(), fd, offset, count)
             except BlockingIOError:
                 await self._wait_writable()
                 continue
@@ -348,6 +349,8 @@ class Connection:
             await trio.lowlevel.checkpoint()
 
     async def _wait_writable(self) -> None:
+        if self.state is State.CLOSED:
+            raise ClientGone("the connection was aborted")
         self._turn_bytes = 0
         self.blocked_at = self._reactor.now
         try:

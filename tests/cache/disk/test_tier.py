@@ -271,9 +271,9 @@ async def test_after_a_machine_crash_a_body_is_checked_before_its_first_use(open
         for key in ("good", "bad"):
             disk.fill(small(key, b""), DATA) if size > MIB else disk.tier.put(small(key, DATA[:size]))
     bad = tmp_path / "cache" / "data" / digest_of("bad").hex()[:2] / digest_of("bad").hex()[2:]
-    with open(bad, "r+b") as file:
-        file.seek(size // 2)
-        file.write(b"\0\0lost\0\0")
+    damaged = bytearray(bad.read_bytes())
+    damaged[size // 2 : size // 2 + 8] = b"\0\0lost\0\0"
+    bad.write_bytes(damaged)
     async with opened() as disk:
         disk.tier.folder.boot_id = b"another boot id."
         found = {key: disk.tier.get(key) for key in ("good", "bad")}

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -20,7 +20,6 @@ from yatagarasu.cache.disk.tier import DiskTier
 from yatagarasu.cache.entry import Entry
 
 T = TypeVar("T")
-Blocking = Callable[[Callable[[], T]], Awaitable[T]]
 
 # What a process that is killed may lose, at most; notes that make room do not wait for it.
 _FLUSH_SECONDS = 0.25
@@ -30,10 +29,29 @@ _BATCH = 256
 _LOAD_ROWS = 5_000
 
 
+class Blocking(Protocol):
+    """How blocking work is done: in a thread, that is, but where a test needs it done on the spot."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Do it and return what it returns."""
+        ...
+
+
+def in_one_thread() -> Blocking:
+    """One thread at a time, which nobody else's work keeps waiting."""
+    limiter = trio.CapacityLimiter(1)
+
+    async def blocking(work: Callable[[], T], /) -> T:
+        return await trio.to_thread.run_sync(work, limiter=limiter)
+
+    return blocking
+
+
 class Flusher:
     """Keeps a tier and its directory together.
 
     Args:
+        blocking: does the blocking work, one piece at a time.
         share: the most bytes that this process may hold, as of this moment; the whole bound where it is alone.
         membership: something that is equal as long as `tier.owns` says the same.
     """
@@ -42,6 +60,7 @@ class Flusher:
         self,
         tier: DiskTier,
         *,
+        blocking: Blocking | None = None,
         share: Callable[[], int] | None = None,
         membership: Callable[[], object] = lambda: None,
     ) -> None:
@@ -49,7 +68,7 @@ class Flusher:
         self._index = Index(tier.settings.path)
         self._share = share or (lambda: tier.settings.max_size)
         self._membership = membership
-        self._limiter = trio.CapacityLimiter(1)
+        self._blocking = blocking or in_one_thread()
         self._turn = trio.Lock()
         self._verifying: dict[Digest, trio.Event] = {}
         self._seen_errors = 0
@@ -85,9 +104,6 @@ class Flusher:
         if changes:
             await self._in_index(partial(self._index.mark_main, changes))
         await self._blocking(self._index.close)
-
-    async def _blocking(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work, limiter=self._limiter)
 
     async def _in_index(self, work: Callable[[], T]) -> T | None:
         """Ask the index, which may be broken: then nothing, and it is made anew from the files."""
@@ -256,7 +272,7 @@ class Flusher:
             event = self._verifying[digest] = trio.Event()
             try:
                 runs = tuple(body.extents)
-                good = await trio.to_thread.run_sync(verified_extents, body, runs)
+                good = await self._blocking(partial(verified_extents, body, runs))
                 body.extents, body.is_verified = good, True
                 body.sums = {number: crc for number, crc in body.sums.items() if good.covers(*body.block(number))}
                 if good.total:
