@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -106,18 +107,28 @@ def test_a_tier_of_no_size_holds_nothing(charge: int) -> None:
 
 def test_a_freshened_entry_takes_the_place_of_the_old_one_at_its_charge() -> None:
     tier = MemoryTier(100, 100)
-    tier.put(entry("a"), 40)
-    fresh = entry("a", response_time=2e9)
+    old = entry("a")
+    tier.put(old, 40)
+    fresh = replace(old, response_time=2e9)
     assert tier.replace(fresh)
     assert tier.get("a") is fresh
     assert tier.statistics().bytes == 40
 
 
+def test_a_freshened_entry_does_not_take_the_place_of_a_newer_generation() -> None:
+    tier = MemoryTier(100, 100)
+    newer = entry("a")
+    tier.put(newer, 40)
+    assert not tier.replace(entry("a", response_time=2e9))
+    assert tier.get("a") is newer
+
+
 def test_a_freshened_entry_keeps_its_turn_in_the_queue() -> None:
     tier = MemoryTier(30, 30)
-    for key in ("a", "b", "c"):
-        tier.put(entry(key), 10)
-    tier.replace(entry("a"))
+    held = {key: entry(key) for key in ("a", "b", "c")}
+    for each in held.values():
+        tier.put(each, 10)
+    tier.replace(replace(held["a"]))
     tier.put(entry("d"), 10)
     assert keys_of(tier) == ["b", "c", "d"]
 
@@ -211,7 +222,8 @@ def test_tiers_charge_what_the_caller_does_not() -> None:
 
 def test_tiers_hold_replace_and_forget_as_their_memory_does() -> None:
     tiers = Tiers(MemoryTier(100 * KIB, 100 * KIB))
-    old, fresh = entry("a"), entry("a", response_time=2e9)
+    old = entry("a")
+    fresh = replace(old, response_time=2e9)
     assert not tiers.replace(fresh)
     tiers.put(old)
     assert tiers.get("a") is old

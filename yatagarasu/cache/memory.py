@@ -93,10 +93,10 @@ class MemoryTier:
     def replace(self, entry: Entry) -> bool:
         """Swap in a freshened entry over the same body; position, uses and charge stay.
 
-        Returns whether the key was held: one that has left meanwhile stays out.
+        Returns whether the body was held: one that has left meanwhile stays out, and a newer one stays in.
         """
         node = self._nodes.get(entry.key)
-        if node is None:
+        if node is None or node.value.body is not entry.body:
             return False
         node.value = entry
         return True

@@ -143,7 +143,7 @@ class Tiers:
     def replace(self, entry: Entry) -> bool:
         """Swap in a freshened entry over the same body; whether its key was held."""
         is_held = self.memory.replace(entry)
-        if self.disk is not None:
+        if self.disk is not None and (is_held or isinstance(entry.body, DiskBody)):
             is_held = self.disk.replace(entry) or is_held
         return is_held
 

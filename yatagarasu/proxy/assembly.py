@@ -58,6 +58,7 @@ class Assembly:
         "fetch",
         "first",
         "flights",
+        "is_purged",
         "is_shared",
         "is_stored",
         "leases",
@@ -72,6 +73,8 @@ class Assembly:
         self.on_release = on_release
         self.is_shared = is_shared
         self.is_stored = False
+        # Purged while it was being read: those who read it go on, nobody else finds it.
+        self.is_purged = False
         self.changed: ObjectChanged | None = None
         self.broken: StoreError | None = None
         self.flights: list[Flight] = []

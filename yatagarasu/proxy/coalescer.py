@@ -14,6 +14,7 @@ from yatagarasu.cache.body import Body, MemoryBody, NoBody
 from yatagarasu.cache.disk.body import DiskBody
 from yatagarasu.cache.entry import Entry, Key
 from yatagarasu.cache.policy import NotStorable
+from yatagarasu.cache.tags import tags_of
 from yatagarasu.cache.tiers import Tiers
 from yatagarasu.errors import (
     InternalError,
@@ -198,6 +199,34 @@ class Coalescer:
         if is_new:
             flight.is_background = True
 
+    # Purges
+
+    def purge(self, matches: Callable[[Key], bool], *, tag: str | None = None) -> int:
+        """Let nobody find what is in the air, and keep nothing of it; who reads it already reads on.
+
+        Args:
+            matches: of cache keys.
+            tag: only answers with this tag; of a flight whose head is not known yet that shows later.
+
+        Returns how many objects that were being put together it took away.
+        """
+        for slot, flight in list(self._heads.items()):
+            if matches(slot[0]):
+                if tag is None:
+                    del self._heads[slot]
+                    flight.is_purged = True
+                else:
+                    flight.purged_tags.add(tag)
+        found = [
+            assembly
+            for key, assembly in self._assemblies.items()
+            if matches(key) and (tag is None or tag in tags_of(assembly.entry.headers))
+        ]
+        for assembly in found:
+            assembly.is_purged = True
+            del self._assemblies[assembly.entry.key]
+        return len(found)
+
     # Unshared answers (F7)
 
     async def fetch_alone(self, fetch: Fetch, *, method: str, extra_headers: tuple[Pair, ...]) -> tuple[Lease, Entry]:
@@ -314,6 +343,8 @@ class Coalescer:
         entry = assembly.entry  # Without a strong ETag no hole could ever be filled.
         if not isinstance(entry.body, DiskBody) or entry.strong_etag is None or self._is_superseded(assembly):
             return
+        if assembly.is_purged:
+            return
         self._tiers.fill(entry)
         assembly.is_stored = True
 
@@ -340,6 +371,7 @@ class Coalescer:
             if flight.negative is not None:
                 raise flight.negative
             return self._unshare(flight, head, request_time, now)
+        flight.is_purged |= not flight.purged_tags.isdisjoint(tags_of(answer.entry.headers))
         self.unshared.forget(fetch.key)
         self._tiers.remember_vary(fetch.primary, answer.varies_by, now)
         if answer.varies_by:
@@ -347,11 +379,13 @@ class Coalescer:
             self._tiers.memory.remove(fetch.primary)
         entry = flight.entry = answer.entry
         if isinstance(entry.body, NoBody):
-            self._tiers.put(entry)
+            if not flight.is_purged:
+                self._tiers.put(entry)
             self._head_known(flight)
             return None
         assembly = self._attach(flight, entry)
-        if self.settings.enabled:
+        assembly.is_purged = flight.is_purged
+        if self.settings.enabled and not flight.is_purged:
             # An older generation that is still being read keeps its readers and flights, out of the table.
             self._assemblies[entry.key] = assembly
             self._keep(assembly)
@@ -379,10 +413,11 @@ class Coalescer:
         stored = flight.conditional
         assert stored is not None
         entry, may_stay = refreshed(flight.fetch, stored, head, request_time, now)
-        if may_stay:
-            self._tiers.replace(entry)
-        else:
-            self._tiers.remove(entry.key)
+        if not flight.is_purged:
+            if may_stay:
+                self._tiers.replace(entry)
+            else:
+                self._tiers.remove(entry.key)
         assembly = self._assemblies.get(stored.key)
         if assembly is not None and assembly.body is entry.body:
             assembly.entry = entry
@@ -460,7 +495,7 @@ class Coalescer:
         self._hide(assembly)
 
     def _hide(self, assembly: Assembly) -> None:
-        if self._is_superseded(assembly):
+        if assembly.is_purged or self._is_superseded(assembly):
             return
         self._tiers.remove(assembly.entry.key)
         self._assemblies.pop(assembly.entry.key, None)
@@ -479,7 +514,7 @@ class Coalescer:
         """Every byte is there: put the entry where later requests find it."""
         entry = assembly.entry
         is_held = assembly.is_stored and isinstance(entry.body, DiskBody)
-        if is_held or not assembly.is_shared or assembly.changed is not None:
+        if is_held or not assembly.is_shared or assembly.changed is not None or assembly.is_purged:
             return
         size = entry.body.size
         assert size is not None

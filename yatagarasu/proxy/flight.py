@@ -68,7 +68,7 @@ class Flight:
     set once `entry` or `error` is there. `conditional` is the stored entry it revalidates; `negative` what
     a 404 or 410 means. `is_shared` is False for an answer only one client may see. `waiters` counts clients
     before the head, the one who launched it (`leader_waits`) among them; `is_background` is for nobody, and
-    `is_readahead` for nobody yet.
+    `is_readahead` for nobody yet. What is purged while it flies (`is_purged`, or any of `purged_tags`) is not kept.
     """
 
     def __init__(
@@ -105,6 +105,8 @@ class Flight:
         self.leader_waits = False
         self.is_background = False
         self.is_readahead = False
+        self.is_purged = False
+        self.purged_tags: set[str] = set()
         self.has_landed = False
         self.negative: YatagarasuError | None = None
         self.scope = trio.CancelScope()

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from yatagarasu.cache.disk.folder import Digest
-from yatagarasu.cache.entry import Entry, Key
+from yatagarasu.cache.entry import Key
 
 _VERSION = 1
 _BUSY_SECONDS = 5.0
@@ -37,8 +37,6 @@ CREATE INDEX tags_by_digest ON tags (digest);
 """
 # Some of SQLite's functions end a text at a NUL. No byte as a Latin-1 letter is this one.
 _NUL = "\u2400"
-# Fields whose words tag an object; the second is what S3 can store.
-_TAG_FIELDS = ("surrogate-key", "x-amz-meta-surrogate-key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +56,6 @@ class Row:
         """Bucket and object key."""
         bucket, _, rest = self.key.partition("\0")
         return bucket, rest.partition("\0")[0]
-
-
-def tags_of(entry: Entry) -> tuple[str, ...]:
-    """The words an object can be purged by."""
-    words: dict[str, None] = {}
-    for name in _TAG_FIELDS:
-        words.update(dict.fromkeys(entry.headers.get(name, "").replace(",", " ").split()))
-    return tuple(words)
 
 
 class Index:

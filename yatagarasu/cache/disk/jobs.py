@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from yatagarasu.cache.body import MemoryBody
 from yatagarasu.cache.disk.body import DiskBody
 from yatagarasu.cache.disk.folder import Digest, Folder, add_sums, sum_of_block, sums_of_data
-from yatagarasu.cache.disk.index import Index, Row, tags_of
+from yatagarasu.cache.disk.index import Index, Row
 from yatagarasu.cache.disk.record import BadRecord, Superblock, encode_record
 from yatagarasu.cache.disk.tier import Write
 from yatagarasu.cache.extents import Extents
+from yatagarasu.cache.tags import tags_of
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class Job:
             return None
         entry = self.note.entry
         present = sum(stop - start for start, stop in self.runs)
-        return Row(self.digest, entry.key, entry.size or 0, present, self.charge, self.is_main, tags_of(entry))
+        return Row(self.digest, entry.key, entry.size or 0, present, self.charge, self.is_main, tags_of(entry.headers))
 
 
 def new_job(digest: Digest, note: Write | None, charge: int, *, is_main: bool) -> Job:

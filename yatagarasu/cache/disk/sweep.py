@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from yatagarasu.cache.disk.folder import Digest, Folder, digest_of, read_file
-from yatagarasu.cache.disk.index import Row, tags_of
+from yatagarasu.cache.disk.index import Row
 from yatagarasu.cache.disk.record import BadRecord, charge_of_file
+from yatagarasu.cache.tags import tags_of
 
 
 @dataclass(slots=True)
@@ -59,4 +60,6 @@ def _row_of(path: str, digest: Digest) -> Row | None:
     if digest_of(entry.key) != digest:
         return None
     present = sum(stop - start for start, stop in record.runs)
-    return Row(digest, entry.key, superblock.size, present, charge_of_file(present, superblock), tags=tags_of(entry))
+    return Row(
+        digest, entry.key, superblock.size, present, charge_of_file(present, superblock), tags=tags_of(entry.headers)
+    )

@@ -309,10 +309,16 @@ class DiskTier:
             self._keep_open(digest, filling)
 
     def replace(self, entry: Entry) -> bool:
-        """Swap in a freshened entry over the same body; whether the key was held."""
+        """Swap in a freshened entry over the same body; whether the key was held.
+
+        Whoever holds a MemoryBody knows that nothing newer is here.
+        """
         digest = digest_of(entry.key)
         if digest not in self.policy.nodes or not self.owns(entry.key):
             return False
+        body = entry.body
+        if isinstance(body, DiskBody) and body.path is None and not self.is_filling(entry):
+            return False  # Another generation has taken its place before it had its name.
         for held in (self._open, self._filling):
             if digest in held and held[digest].body is entry.body:
                 held[digest] = entry
