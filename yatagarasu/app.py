@@ -40,6 +40,7 @@ from yatagarasu.proxy.router import Route, Router
 from yatagarasu.server.lifecycle import Lifecycle
 from yatagarasu.server.listener import close_listeners, format_address, open_listeners
 from yatagarasu.server.reactor import Limits, Reactor
+from yatagarasu.server.workers import Seat
 
 # What asking one origin may take: below what the admin listener grants all of them together.
 _READY_SECONDS = 4.0
@@ -63,8 +64,10 @@ class System:
         write_access: Callable[[bytes], None],
         listeners: Sequence[socket.socket],
         admin_listeners: Sequence[socket.socket],
+        seat: Seat | None = None,
     ) -> None:
         self.config = config
+        self.seat = seat
         self.log = log
         self.metrics = Metrics()
         self.access_log = AccessLog(
@@ -134,11 +137,16 @@ class System:
         gauge("yatagarasu_memory_bytes", "Bytes held by the memory tier.", lambda: statistics().bytes)
         gauge("yatagarasu_memory_max_bytes", "Bytes the memory tier may hold.", lambda: statistics().max_bytes)
         gauge("yatagarasu_memory_entries", "Entries in the memory tier.", lambda: statistics().entries)
-        gauge("yatagarasu_config_loaded_timestamp_seconds", "When the config was read.", lambda: self._configured_at)
+        name = "yatagarasu_config_loaded_timestamp_seconds"
+        gauge(name, "When the config was read.", lambda: self._configured_at, merge="max")
         self.metrics.counter("yatagarasu_access_log_dropped", "Access-log lines lost.", lambda: self.access_log.dropped)
         self.metrics.counter(
             "yatagarasu_memory_evictions", "Entries that left to make room.", lambda: statistics().evictions
         )
+        if (seat := self.seat) is not None:
+            self.metrics.counter(
+                "yatagarasu_worker_restarts", "Workers that died.", lambda: seat.board.restarts(seat.index)
+            )
 
     async def _probe(self, path: str) -> tuple[int, bytes]:
         answer = await self.admin.handle("GET", path, Headers())
@@ -215,9 +223,22 @@ def write_stdout(batch: bytes) -> None:
 
 @asynccontextmanager
 async def open_system(
-    config: Config, *, log: Log | None = None, write_access: Callable[[bytes], None] = write_stdout
+    config: Config,
+    *,
+    log: Log | None = None,
+    write_access: Callable[[bytes], None] = write_stdout,
+    seat: Seat | None = None,
 ) -> AsyncIterator[System]:
-    """A running system as a context manager; leaving it ends everything at once."""
+    """A running system as a context manager; leaving it ends everything at once.
+
+    Args:
+        seat: what the supervisor has given this worker: listeners, and the cache directory is the supervisor's too.
+    """
+    log = log or new_log(config)
+    if seat is not None:
+        async with _running(config, log, write_access, seat.listeners, seat.admin_listeners, seat) as system:
+            yield system
+        return
     with contextlib.ExitStack() as stack:
         if config.cache.disk is not None:
             stack.callback(os.close, take_folder(config.cache.disk.path))
@@ -225,7 +246,7 @@ async def open_system(
         stack.callback(close_listeners, listeners)
         admin_listeners = open_listeners([config.admin.listen] if config.admin.listen else [])
         stack.callback(close_listeners, admin_listeners)
-        async with _running(config, log or new_log(config), write_access, listeners, admin_listeners) as system:
+        async with _running(config, log, write_access, listeners, admin_listeners) as system:
             yield system
 
 
@@ -250,9 +271,10 @@ async def _running(
     write_access: Callable[[bytes], None],
     listeners: Sequence[socket.socket],
     admin_listeners: Sequence[socket.socket],
+    seat: Seat | None = None,
 ) -> AsyncIterator[System]:
     async with trio.open_nursery() as nursery:
-        system = System(config, nursery, log, write_access, listeners, admin_listeners)
+        system = System(config, nursery, log, write_access, listeners, admin_listeners, seat)
         nursery.start_soon(system.run)
         try:
             yield system
@@ -285,6 +307,11 @@ async def serve(
 
 def banner(system: System) -> str:
     """The ready line: what listens where."""
-    where = ", ".join(address if address.startswith("unix:") else f"http://{address}" for address in system.addresses)
-    admin = f", admin on http://{system.admin_address}" if system.admin_address else ""
+    return ready_line(system.addresses, system.admin_address)
+
+
+def ready_line(addresses: Sequence[str], admin_address: str | None) -> str:
+    """The ready line of these addresses."""
+    where = ", ".join(address if address.startswith("unix:") else f"http://{address}" for address in addresses)
+    admin = f", admin on http://{admin_address}" if admin_address else ""
     return f"yatagarasu {__version__} ready on {where}{admin}"

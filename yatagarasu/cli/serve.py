@@ -34,7 +34,7 @@ def serve(
 
         raise typer.Exit(trio.run(serve_demo, listen or "127.0.0.1:8080"))
     assert config is not None
-    from yatagarasu import app
+    from yatagarasu import app, fleet
 
     def reread() -> "Config":
         return _load(config, listen)
@@ -43,6 +43,13 @@ def serve(
     _raise_descriptor_limit()
     # The cache is made of long-lived objects without cycles: looking through it often finds nothing.
     gc.set_threshold(20_000, 20, 50)
+
+    if fleet.worker_count(first) > 1:
+
+        def say(line: str) -> None:
+            typer.echo(line, err=True)
+
+        raise typer.Exit(fleet.serve(first, reread=reread, on_ready=say))
 
     def announce(system: app.System) -> None:
         typer.echo(app.banner(system), err=True)
