@@ -14,10 +14,12 @@ import trio
 
 from yatagarasu import __version__
 from yatagarasu.admin.app import AdminApp, Readiness
+from yatagarasu.admin.cache import CacheControl
 from yatagarasu.admin.handler import AdminHandler
 from yatagarasu.cache.disk.folder import Folder, lock_folder
 from yatagarasu.config.model import Config
 from yatagarasu.errors import ConfigError, YatagarasuError, describe
+from yatagarasu.gauges import register_core, register_disk
 from yatagarasu.http.headers import Headers
 from yatagarasu.observe.access_log import AccessLog
 from yatagarasu.observe.log import Log
@@ -34,7 +36,9 @@ from yatagarasu.parts import (
     new_transport,
     secrets_of,
 )
+from yatagarasu.peering import Peering
 from yatagarasu.proxy.coalescer import Coalescer
+from yatagarasu.proxy.inventory import Inventory
 from yatagarasu.proxy.pipeline import Pipeline
 from yatagarasu.proxy.router import Route, Router
 from yatagarasu.server.lifecycle import Lifecycle
@@ -78,7 +82,13 @@ class System:
         )
         self._configured_at = time.time()
         self._nursery = nursery
-        self.tiers = new_tiers(config, log)
+        self.peering = Peering(seat, config) if seat is not None else None
+        self.tiers = new_tiers(
+            config,
+            log,
+            share=self.peering.share if self.peering is not None else None,
+            count=seat.count if seat is not None else 1,
+        )
         self.memory, self.disk = self.tiers.memory, self.tiers.disk
         self.coalescer = Coalescer(
             nursery,
@@ -93,7 +103,10 @@ class System:
         self.routes: tuple[Route, ...] = ()
         readiness = Readiness(self._check_routes, clock=time.monotonic)
         token = config.admin.token.get_secret_value() if config.admin.token is not None else ""
-        self.admin = AdminApp(self.metrics, readiness, token=token or None)
+        everyone = self.peering.ask_all if self.peering is not None else None
+        inventory = Inventory(self.tiers, self.coalescer, clock=time.time)
+        cache = CacheControl(inventory, everyone)
+        self.admin = AdminApp(self.metrics, readiness, cache=cache, everyone=everyone, token=token or None)
         self.pipeline = self._wire(config, self._transport)
         self.reactor = Reactor(
             listeners,
@@ -111,9 +124,31 @@ class System:
             metrics=Metrics(),
             log=log,
         )
+        self.peer_reactor = None
+        if self.peering is not None:
+            self.peer_reactor = self.peering.listen(
+                self.pipeline.router,
+                self.tiers,
+                self.coalescer,
+                control=self.admin.answer_peer,
+                log=log,
+                nursery=nursery,
+                clock=time.time,
+            )
         self.addresses = [format_address(sock) for sock in listeners]
         self.admin_address = format_address(admin_listeners[0]) if admin_listeners else None
-        self._register_gauges()
+        register_core(
+            self.metrics,
+            open_connections=lambda: len(self.reactor.connections),
+            coalescer=self.coalescer,
+            memory=self.memory,
+            access_log=self.access_log,
+            configured_at=lambda: self._configured_at,
+        )
+        if self.disk is not None:
+            register_disk(self.metrics, self.disk)
+        if self.peering is not None:
+            self.peering.register(self.metrics)
 
     def _wire(self, config: Config, transport: OriginTransport) -> Pipeline:
         chain = AwsChain()
@@ -126,27 +161,8 @@ class System:
             access_log=self.access_log,
             log=self.log,
             probe=self._probe,
+            peers=self.peering.peers if self.peering is not None else None,
         )
-
-    def _register_gauges(self) -> None:
-        gauge = self.metrics.gauge
-        gauge("yatagarasu_connections_open", "Client connections open.", lambda: len(self.reactor.connections))
-        gauge("yatagarasu_flights", "Origin fetches in progress.", lambda: len(self.coalescer.flights))
-        gauge("yatagarasu_waiters", "Clients waiting for a fetch's head.", lambda: self.coalescer.waiting)
-        statistics = self.memory.statistics
-        gauge("yatagarasu_memory_bytes", "Bytes held by the memory tier.", lambda: statistics().bytes)
-        gauge("yatagarasu_memory_max_bytes", "Bytes the memory tier may hold.", lambda: statistics().max_bytes)
-        gauge("yatagarasu_memory_entries", "Entries in the memory tier.", lambda: statistics().entries)
-        name = "yatagarasu_config_loaded_timestamp_seconds"
-        gauge(name, "When the config was read.", lambda: self._configured_at, merge="max")
-        self.metrics.counter("yatagarasu_access_log_dropped", "Access-log lines lost.", lambda: self.access_log.dropped)
-        self.metrics.counter(
-            "yatagarasu_memory_evictions", "Entries that left to make room.", lambda: statistics().evictions
-        )
-        if (seat := self.seat) is not None:
-            self.metrics.counter(
-                "yatagarasu_worker_restarts", "Workers that died.", lambda: seat.board.restarts(seat.index)
-            )
 
     async def _probe(self, path: str) -> tuple[int, bytes]:
         answer = await self.admin.handle("GET", path, Headers())
@@ -197,18 +213,31 @@ class System:
             await self.coalescer.wait_idle()
         await transport.aclose()
 
+    async def drain(self) -> None:
+        """Finish what is under way, take nothing new: of clients first, then of the other workers."""
+        if self.peer_reactor is not None:
+            # Whoever takes this one's place answers for all.
+            self.admin_reactor.stop_accepting()
+        await self.reactor.drain()
+        if self.peer_reactor is not None:
+            await self.peer_reactor.drain()
+
     async def run(self) -> None:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.access_log.run)
             if self.tiers.flusher is not None:
                 nursery.start_soon(self.tiers.flusher.run)
+            if self.peer_reactor is not None:
+                nursery.start_soon(self.peer_reactor.run)
             nursery.start_soon(self.admin_reactor.run)
             nursery.start_soon(self.reactor.run)
 
     async def aclose(self) -> None:
         """Close what `run` does not: origin connections, and the disk tier's books."""
         await self._transport.aclose()
+        if self.peering is not None:
+            await self.peering.aclose()
         if self.tiers.flusher is not None:
             await self.tiers.flusher.aclose()
 
@@ -302,7 +331,7 @@ async def serve(
                 if reread is not None:
                     system.reload(reread())
 
-            return await lifecycle.run(signals, drain=system.reactor.drain, reload=reload)
+            return await lifecycle.run(signals, drain=system.drain, reload=reload)
 
 
 def banner(system: System) -> str:

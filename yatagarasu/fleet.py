@@ -128,7 +128,7 @@ async def _serve_seat(config: Config, seat: Seat) -> int:
 
             async def drain() -> None:
                 seat.leave()
-                await system.reactor.drain()
+                await system.drain()
 
             seat.announce()
             lifecycle = Lifecycle(system.log, drain_timeout=lambda: config.server.drain_timeout)

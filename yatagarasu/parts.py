@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from yatagarasu.cache.disk.flush import Flusher
+from yatagarasu.cache.disk.share import Share
 from yatagarasu.cache.disk.tier import DiskSettings, DiskTier
 from yatagarasu.cache.memory import MemoryTier
 from yatagarasu.cache.policy import Timing
@@ -104,13 +105,18 @@ def disk_settings(config: Config) -> DiskSettings | None:
     )
 
 
-def new_tiers(config: Config, log: Log) -> Tiers:
-    """The cache: memory, and disk where the config has one."""
-    memory = MemoryTier(config.cache.memory.max_size, config.cache.memory.max_object_size)
+def new_tiers(config: Config, log: Log, *, share: Share | None = None, count: int = 1) -> Tiers:
+    """The cache: memory, and disk where the config has one.
+
+    Args:
+        share: of the disk, where several processes use it.
+        count: of processes that have the memory between them.
+    """
+    memory = MemoryTier(config.cache.memory.max_size // count, config.cache.memory.max_object_size)
     limit, settings = config.cache.memory.max_object_size, disk_settings(config)
     if settings is None:
         return Tiers(memory, max_memory_object=limit)
-    disk = DiskTier(settings, log=log)
+    disk = DiskTier(settings, log=log, share=share)
     tiers = Tiers(memory, disk, Flusher(disk), max_memory_object=limit)
     memory.on_evict = tiers.demote
     return tiers

@@ -135,6 +135,17 @@ def check_answer(ask: Ask, client: RecordingClient, versions: dict[str | None, l
     plays=[Play(chunk_bytes=20_000, chunk_seconds=0.01, cut_after=100_000)],
     ttl=60.0,
 )
+@example(
+    size=0,
+    asks=[
+        Ask(0.47, None, 1, "GET", None),
+        Ask(0.51, 80_900, 277, "GET", None),
+        Ask(0.27, 129_066, 59_499, "GET", None),
+    ],
+    replaces=[Replace(0.0, 150_000, 4)],
+    plays=[Play(latency=0.1, chunk_bytes=1_000, chunk_seconds=0.01, ignores_range=True)],
+    ttl=0.5,
+)
 def test_any_script_is_served_exactly_or_not_at_all(size, asks, replaces, plays, ttl):
     async def run() -> None:
         first = random.Random(0).randbytes(size)

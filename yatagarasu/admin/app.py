@@ -1,4 +1,4 @@
-"""Admin endpoints as functions of a request: /metrics, /health, /ready. Sockets are the server's."""
+"""Admin endpoints as functions of a request: /metrics, /health, /ready, /cache. Sockets are the server's."""
 
 import hmac
 import json
@@ -7,17 +7,23 @@ from dataclasses import dataclass
 
 import trio
 
+from yatagarasu.admin.cache import OPERATIONS, CacheControl, Everyone
+from yatagarasu.errors import BadRequest
 from yatagarasu.http.headers import Headers, Pair
 from yatagarasu.observe.metrics import Metrics
+from yatagarasu.origin.peer import CONTROL_PREFIX
 
 # How long an answer about the origins is good, and how long the asking may take.
 _READY_SECONDS = 1.0
 _CHECK_SECONDS = 5.0
+# A worker that says nothing within this time is left out of a scrape.
+_SCRAPE_SECONDS = 1.0
 _NO_STORE = ("cache-control", "no-store")
 _OPEN = ("/health", "/ready")
 _INDEX = (
     b"<!doctype html><html lang=en><meta charset=utf-8><title>yatagarasu</title><h1>yatagarasu</h1><ul>"
-    b"<li><a href=/metrics>metrics</a><li><a href=/health>health</a><li><a href=/ready>ready</a></ul></html>"
+    b"<li><a href=/metrics>metrics</a><li><a href=/health>health</a><li><a href=/ready>ready</a>"
+    b"<li><a href=/cache>cache</a><li><a href=/cache/entries>entries</a></ul></html>"
 )
 
 
@@ -62,20 +68,37 @@ class AdminApp:
     """Answers admin requests.
 
     Args:
+        cache: answers below /cache; None where there is nothing to control.
+        everyone: asks the other workers; None where there are none.
         token: asked for as `Authorization: Bearer` by everything but the probes; None asks for nothing.
     """
 
-    def __init__(self, metrics: Metrics, readiness: Readiness, *, token: str | None = None) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        readiness: Readiness,
+        *,
+        cache: CacheControl | None = None,
+        everyone: Everyone | None = None,
+        token: str | None = None,
+    ) -> None:
         self._metrics = metrics
         self._readiness = readiness
+        self._cache = cache
+        self._everyone = everyone
         self._token = token
         self._render: Callable[[Metrics, str], tuple[bytes, str]] | None = None
 
     async def handle(self, method: str, target: str, headers: Headers) -> AdminResponse:
-        """Answer one request."""
-        path = target.partition("?")[0]
+        """Answer one request of whoever runs this."""
+        path, _, query = target.partition("?")
         if path not in _OPEN and not self._may(headers):
             return _json(401, {"error": "a bearer token is needed"}, ("www-authenticate", "Bearer"))
+        if self._cache is not None and path in OPERATIONS:
+            if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+                # A page of somebody else's, in the browser of somebody who may reach this listener.
+                return _json(403, {"error": "not from another site"})
+            return await self._control(self._cache, method, path, query)
         if method not in ("GET", "HEAD"):
             return _json(405, {"error": "method not allowed"}, ("allow", "GET, HEAD"))
         if path == "/health":
@@ -88,12 +111,43 @@ class AdminApp:
             return AdminResponse(200, (("content-type", "text/html; charset=utf-8"), _NO_STORE), _INDEX)
         return _json(404, {"error": "no such endpoint"})
 
+    async def answer_peer(self, method: str, target: str, headers: Headers) -> AdminResponse:
+        """Answer another worker, of this process alone. The token was its business."""
+        path, _, query = target.removeprefix(CONTROL_PREFIX.rstrip("/")).partition("?")
+        if path == "/metrics":
+            return _json(200, self._metrics.dump())
+        operation = OPERATIONS.get(path, {}).get(method)
+        if self._cache is None or operation is None:
+            return _json(404, {"error": "no such endpoint"})
+        try:
+            status, value = await self._cache.answer_peer(operation, query)
+        except BadRequest as exc:
+            return _json(400, {"error": str(exc)})
+        return _json(status, value)
+
+    @staticmethod
+    async def _control(cache: CacheControl, method: str, path: str, query: str) -> AdminResponse:
+        operations = OPERATIONS[path]
+        operation = operations.get("GET" if method == "HEAD" else method)
+        if operation is None:
+            allowed = ", ".join([*operations, "HEAD"] if "GET" in operations else operations)
+            return _json(405, {"error": "method not allowed"}, ("allow", allowed))
+        try:
+            status, value = await cache.answer(operation, method, path, query)
+        except BadRequest as exc:
+            return _json(400, {"error": str(exc)})
+        return _json(status, value)
+
     async def _scrape(self, accept: str) -> AdminResponse:
         if self._render is None:
             # Importing prometheus_client takes 60 ms, which no client should wait for. Rendering takes one,
             # and stays here, where nobody changes the numbers meanwhile.
             self._render = await trio.to_thread.run_sync(_import_render)
-        body, content_type = self._render(self._metrics, accept)
+        metrics = self._metrics
+        if self._everyone is not None:
+            dumps, _ = await self._everyone("GET", "/metrics", _SCRAPE_SECONDS)
+            metrics = Metrics.merge([metrics.dump(), *dumps])
+        body, content_type = self._render(metrics, accept)
         return AdminResponse(200, (("content-type", content_type), _NO_STORE), body)
 
     def _may(self, headers: Headers) -> bool:

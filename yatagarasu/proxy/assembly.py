@@ -105,10 +105,10 @@ class Assembly:
                 return flight
         return None
 
-    def span_for(self, pos: int, stop: int | None, block_size: int) -> Span:
+    def span_for(self, pos: int, stop: int | None, block_size: int, join_ahead: int) -> Span:
         """The hole at `pos` that a reader of [pos, stop) needs, aligned out to blocks (F1).
 
-        It never takes in bytes that are present or that another flight is bringing.
+        It never takes in bytes that are present, or that another flight brings to readers which join it.
         """
         size = self.body.size
         first, last = pos - pos % block_size, size
@@ -118,6 +118,8 @@ class Assembly:
         for flight in self.flights:
             if flight.stop is not None and flight.start <= pos:
                 first = max(first, min(flight.stop, pos))
+            if flight.pos <= pos and (flight.stop is None or pos < flight.stop):
+                first = max(first, min(flight.pos + join_ahead, pos))
             if flight.pos > pos:
                 last = flight.pos if last is None else min(last, flight.pos)
         extents = getattr(self.body, "extents", None)

@@ -102,6 +102,10 @@ class Coalescer:
         """The newest generation of `key` that is being put together, if any."""
         return self._assemblies.get(key)
 
+    def assembling(self) -> list[Entry]:
+        """Entries that are being put together at the moment."""
+        return [assembly.entry for assembly in self._assemblies.values()]
+
     def assemble(self, entry: Entry, fetch: Fetch) -> Assembly:
         """An assembly for a stored entry whose body has holes."""
         found = self._assemblies.get(entry.key)
@@ -317,7 +321,7 @@ class Coalescer:
             self._failures.raise_for((assembly.fetch.key, "GET"))
         except YatagarasuError:
             return  # It failed a moment ago; who really wants the bytes will be told.
-        self._fill(assembly, assembly.span_for(pos, end, self.settings.block_size)).is_readahead = True
+        self._fill(assembly, self._span_for(assembly, pos, end)).is_readahead = True
 
     def _launch_hole(self, lease: Lease) -> Flight:
         assembly = lease.assembly
@@ -326,9 +330,12 @@ class Coalescer:
         if assembly.entry.strong_etag is None and (assembly.body.present_bytes or assembly.flights):
             # Without a strong ETag bytes of two answers cannot be joined.
             raise ObjectChanged("a hole cannot be filled without a strong ETag", **assembly.fetch.context())
-        span = assembly.span_for(lease.pos, lease.stop, self.settings.block_size)
+        span = self._span_for(assembly, lease.pos, lease.stop)
         self._failures.raise_for((assembly.fetch.key, "GET"))
         return self._fill(assembly, span)
+
+    def _span_for(self, assembly: Assembly, pos: int, stop: int | None) -> Span:
+        return assembly.span_for(pos, stop, self.settings.block_size, self.settings.join_ahead)
 
     def _fill(self, assembly: Assembly, span: Span) -> Flight:
         self._keep(assembly)

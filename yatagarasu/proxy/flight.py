@@ -344,9 +344,10 @@ class Flight:
         run = assembly.body.present_until(pos) - pos
         ahead = self._settings.join_ahead
         for other in assembly.flights:
-            # Readers of what follows join the other one, if it is as near as they ask of a flight.
-            if other is not self and other.pos <= pos + run <= other.pos + ahead and not other.has_landed:
-                run = max(run, (end if other.stop is None else min(other.stop, end)) - pos)
+            # Only as far as readers join the other one: who waits for what is behind that needs this one.
+            if other is not self and other.pos <= pos + run and not other.has_landed:
+                reach = other.pos + ahead if other.stop is None else min(other.stop, other.pos + ahead)
+                run = max(run, min(reach, end) - pos)
         return run > 0 and (run >= _SKIP_BYTES or pos + run >= end)
 
     def _can_resume(self) -> bool:

@@ -9,7 +9,7 @@ from enum import IntEnum
 _WORD_BYTES = 8
 # A cache line for each worker: one that writes does not slow down another.
 _WORDS = 8
-_STATE, _PID, _RESTARTS, _DISK_BYTES = range(4)
+_STATE, _PID, _RESTARTS, _DISK_BYTES, _IS_REPLACED = range(5)
 
 
 class WorkerState(IntEnum):
@@ -63,6 +63,15 @@ class Board:
     def count_restart(self, index: int) -> None:
         """Count a start after a death; the supervisor's."""
         self._words[index * _WORDS + _RESTARTS] += 1
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another generation has taken the place of this one."""
+        return bool(self._words[_IS_REPLACED])
+
+    def set_replaced(self) -> None:
+        """Note that another generation serves by now; the supervisor's."""
+        self._words[_IS_REPLACED] = 1
 
     def disk_bytes(self, index: int) -> int:
         """Bytes on disk that worker `index` answers for. What a dead one had is still there."""

@@ -146,6 +146,7 @@ class Supervisor:
         elif self._next is not None and self._next.is_ready:
             old, self._current, self._next = self._current, self._next, None
             self._current.deadline = float("inf")
+            old.board.set_replaced()
             self._retire(old, signal.SIGTERM)
             # Where only the old ones listened, nobody does when they have let go too.
             self._planner.keep(self._current.plan)

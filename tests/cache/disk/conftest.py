@@ -76,13 +76,11 @@ def opened(tmp_path: Path) -> Callable[..., Any]:
     async def open_disk(*, clean: bool = True, **settings: Any) -> AsyncIterator[Disk]:
         lines = Lines()
         numbers = {"max_size": 64 * MIB, "max_object_size": 32 * MIB, **settings}
-        owns = numbers.pop("owns", lambda key: True)
-        is_shared = numbers.pop("is_shared", False)
+        share = numbers.pop("share", None)
         tier = DiskTier(
             DiskSettings(path=str(tmp_path / "cache"), **numbers),
             log=Log(level="debug", stream=lines),  # type: ignore[arg-type]
-            owns=owns,
-            is_shared=is_shared,
+            share=share,
         )
         flusher = Flusher(tier)
         async with trio.open_nursery() as nursery:

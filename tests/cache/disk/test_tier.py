@@ -4,6 +4,7 @@ import errno
 import os
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import trio
 
 from tests.cache.disk.conftest import KIB, MIB, body_of, bytes_of, small
 from yatagarasu.cache.body import MemoryBody
+from yatagarasu.cache.disk import flush
 from yatagarasu.cache.disk.folder import digest_of
 from yatagarasu.cache.entry import Lifetime
 
@@ -372,8 +374,76 @@ async def test_a_body_that_nobody_wanted_leaves_no_file(opened: Opened, tmp_path
 # Several processes
 
 
+@dataclass
+class Part:
+    """A share; `left` are bytes that others hold, `reported` is what they hear of this process."""
+
+    owns_all: bool = True
+    left: int = 0
+    reported: int = 0
+    is_shared: bool = True
+    may_write: bool = True
+
+    def owns(self, key: str) -> bool:
+        return self.owns_all
+
+    def members(self) -> object:
+        return self.owns_all
+
+    def max_bytes(self, max_size: int) -> int:
+        return max_size - self.left
+
+    def report(self, size: int) -> None:
+        self.reported = size
+
+
+async def test_keeps_to_what_the_others_leave(opened: Opened, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flush, "_SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(flush, "_FLUSH_SECONDS", 0.01)
+    part = Part()
+    async with opened(share=part, max_size=8 * MIB) as disk:
+        await disk.known()
+        with trio.fail_after(10):
+            while not disk.tier.is_settled:
+                await trio.sleep(0.01)
+        for number in range(6):
+            disk.fill(small(f"k{number}", b""), bytes(MIB))
+        assert 6 * MIB < part.reported == disk.tier.statistics().bytes <= 8 * MIB
+        await disk.flusher.flush()
+        part.left = 5 * MIB
+        disk.fill(small("more", b""), bytes(MIB))
+        assert part.reported <= 3 * MIB
+
+
+async def test_a_file_that_becomes_ours_is_found_and_one_that_goes_is_left_alone(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(flush, "_FLUSH_SECONDS", 0.01)
+    ours, theirs = Part(), Part(owns_all=False)
+    async with opened(share=ours) as first, opened(share=theirs) as second:
+        first.fill(small("k", b""), DATA)
+        await first.flusher.flush()
+        await first.known()
+        ours.owns_all, theirs.owns_all = False, True
+        with trio.fail_after(10):
+            while second.tier.statistics().entries != 1 or first.tier.statistics().entries:
+                await trio.sleep(0.01)
+        assert bytes_of(second.tier.get("k")) == DATA
+        assert bytes_of(first.tier.get("k")) == DATA
+
+
+async def test_what_a_dead_process_left_half_done_is_taken_away(opened: Opened, tmp_path: Path):
+    folder = tmp_path / "cache" / "tmp"
+    folder.mkdir(parents=True)
+    (folder / "4194305-1").write_bytes(b"of nobody")
+    (folder / f"{os.getpid()}-77").write_bytes(b"of ours")
+    async with opened(share=Part()) as disk:
+        await disk.known()
+        assert [path.name for path in folder.iterdir()] == [f"{os.getpid()}-77"]
+
+
 async def test_who_does_not_own_a_key_reads_what_the_owner_wrote(opened: Opened):
-    async with opened(is_shared=True) as owner, opened(is_shared=True, owns=lambda key: False) as other:
+    async with opened(share=Part()) as owner, opened(share=Part(owns_all=False)) as other:
         entry = owner.fill(small("k", b""), DATA, (0, MIB))
         await owner.flusher.flush()
         assert other.tier.get("k") is None  # holes are the owner's business

@@ -3,6 +3,7 @@
 One thread at a time does the blocking work; everything that decides happens on trio's side.
 """
 
+import math
 import sqlite3
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -27,6 +28,8 @@ _SPACE_SECONDS = 1.0
 # Notes of one trip to the thread: some tens of milliseconds.
 _BATCH = 256
 _LOAD_ROWS = 5_000
+# When a worker comes or goes, what the others count as theirs follows within this time.
+_SETTLE_SECONDS = 5.0
 
 
 class Blocking(Protocol):
@@ -52,8 +55,6 @@ class Flusher:
 
     Args:
         blocking: does the blocking work, one piece at a time.
-        share: the most bytes that this process may hold, as of this moment; the whole bound where it is alone.
-        membership: something that is equal as long as `tier.owns` says the same.
     """
 
     def __init__(
@@ -61,17 +62,15 @@ class Flusher:
         tier: DiskTier,
         *,
         blocking: Blocking | None = None,
-        share: Callable[[], int] | None = None,
-        membership: Callable[[], object] = lambda: None,
     ) -> None:
         self._tier = tier
         self._index = Index(tier.settings.path)
-        self._share = share or (lambda: tier.settings.max_size)
-        self._membership = membership
         self._blocking = blocking or in_one_thread()
         self._turn = trio.Lock()
         self._verifying: dict[Digest, trio.Event] = {}
         self._seen_errors = 0
+        # Until then the others' numbers are not what they will be: whose keys are whose has just changed.
+        self._settled_at = -math.inf
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take in what is there, then keep up until cancelled. `aclose` does what is left."""
@@ -79,8 +78,8 @@ class Flusher:
         async with trio.open_nursery() as nursery:
             await self._prepare()
             task_status.started()
-            nursery.start_soon(self._take_in)
-            members, last_space = self._membership(), -_SPACE_SECONDS
+            nursery.start_soon(self._keep_known)
+            last_space = -_SPACE_SECONDS
             while True:
                 with trio.move_on_after(_FLUSH_SECONDS):
                     await tier.hurry.wait()
@@ -88,13 +87,10 @@ class Flusher:
                 if trio.current_time() - last_space >= _SPACE_SECONDS:
                     last_space = trio.current_time()
                     await self._keep_space()
-                if self._membership() != members:
-                    members = self._membership()
-                    tier.knows_all = False
-                    tier.policy.clear()
-                    nursery.start_soon(self._take_in)
-                tier.bound(self._share())
+                tier.is_settled = trio.current_time() >= self._settled_at
+                tier.keep_share()
                 await self.flush()
+                tier.share.report(tier.policy.size)
 
     async def aclose(self) -> None:
         """Write what is left, and which entries were popular; then close the index."""
@@ -142,6 +138,8 @@ class Flusher:
                 # Something was wrong: perhaps the directory has gone, or has come back.
                 self._seen_errors = tier.health.errors
                 await self._prepare()
+            if not tier.share.may_write:
+                tier.forget_notes()
             while tier.pending:
                 jobs = [self._take(digest) for digest in list(islice(tier.pending, _BATCH))]
                 with trio.CancelScope(shield=True):
@@ -192,9 +190,27 @@ class Flusher:
 
     # What is there
 
+    async def _keep_known(self) -> None:
+        """Take in what is there, at the start and whenever it has changed whose it is."""
+        tier, known = self._tier, None
+        while True:
+            members = tier.share.members()
+            if members is not None and members != known:
+                self._settled_at, tier.is_settled = math.inf, False
+                await self._take_in()
+                tier.knows_all, known = True, members
+                self._settled_at = trio.current_time() + (_SETTLE_SECONDS if tier.share.is_shared else 0.0)
+            elif not tier.share.is_shared:
+                return
+            await trio.sleep(_FLUSH_SECONDS)
+
     async def _take_in(self) -> None:
         """Read the index, in which order things came; then look whether the files agree."""
         tier, after, others = self._tier, 0, set[Digest]()
+        try:
+            await self._blocking(tier.folder.clear_orphans)
+        except OSError as exc:
+            tier.health.failed("tidy up", exc)
         while rows := await self._in_index(partial(self._index.load, after, _LOAD_ROWS)):
             for seq, digest, key, charge, is_main in rows:
                 after = seq
@@ -203,10 +219,10 @@ class Flusher:
                     if (node := tier.policy.node(digest)) is not None and node.value is None:
                         node.value = is_main
                 else:
+                    tier.release(digest)
                     others.add(digest)
             await trio.lowlevel.checkpoint()
         await self._sweep(others)
-        tier.knows_all = True
 
     async def _sweep(self, others: set[Digest]) -> None:
         """Take in files that the index does not know, forget entries without a file, remove what is damaged."""

@@ -171,6 +171,13 @@ class Folder:
             unlink(f"{self._tmp}/{name}")
         return len(names)
 
+    def clear_orphans(self) -> None:
+        """Take away what processes that have died left half done, where others of ours still run."""
+        for name in _names(self._tmp):
+            pid = name.partition("-")[0]
+            if not pid.isdecimal() or not _is_alive(int(pid)):
+                unlink(f"{self._tmp}/{name}")
+
     def free_bytes(self) -> int:
         """Bytes that the file system has left for us."""
         found = os.statvfs(self.path)
@@ -251,6 +258,16 @@ def unlink(path: str) -> None:
         os.unlink(path)
     except (FileNotFoundError, NotADirectoryError):
         return
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def _names(path: str) -> list[str]:

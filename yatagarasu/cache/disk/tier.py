@@ -8,7 +8,6 @@ meanwhile is answered out of the note. Freshness is `cache.policy`'s, eviction `
 import errno
 import os
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import trio
@@ -18,6 +17,7 @@ from yatagarasu.cache.disk.body import DiskBody
 from yatagarasu.cache.disk.folder import Digest, Folder, digest_of, read_file, sums_of_data
 from yatagarasu.cache.disk.health import Health
 from yatagarasu.cache.disk.record import BadRecord, Record, charge_of_file, layout_sparse, layout_whole, vary_entry
+from yatagarasu.cache.disk.share import Share, Whole
 from yatagarasu.cache.entry import Entry, Key
 from yatagarasu.cache.eviction import S3Fifo
 from yatagarasu.cache.extents import Extents
@@ -74,8 +74,7 @@ class DiskTier:
     """Entries on disk, by cache key. Nothing here awaits; `disk.flush.Flusher` does what takes time.
 
     Args:
-        owns: whether this process is the one that changes a key's file; others only read it.
-        is_shared: whether other processes use the directory too.
+        share: which keys' files this process changes; others it only reads.
     """
 
     def __init__(
@@ -83,16 +82,18 @@ class DiskTier:
         settings: DiskSettings,
         *,
         log: Log,
-        owns: Callable[[Key], bool] = lambda key: True,
-        is_shared: bool = False,
+        share: Share | None = None,
     ) -> None:
         self.settings = settings
         self.folder = Folder(settings.path)
         self.health = Health(log)
         self.policy: S3Fifo[Digest] = S3Fifo(settings.max_size, on_evict=lambda node: self._left.append(node.key))
-        self.owns = owns
+        self.share: Share = share or Whole()
+        self.owns = self.share.owns
         # True once every file of ours is known: a key without a node is not on disk.
         self.knows_all = False
+        # False while keys move from process to process: then nothing is evicted on the others' account.
+        self.is_settled = True
         # False while there is less than `min_free`, or when this process is about to end.
         self.is_open = True
         self.pending: dict[Digest, Write | None] = {}
@@ -102,7 +103,7 @@ class DiskTier:
         # Set where notes should not wait: room is to be made, or much memory is taken.
         self.hurry = trio.Event()
         self.evictions = 0
-        self._is_shared = is_shared
+        self._is_shared = self.share.is_shared
         self._open: OrderedDict[Digest, Entry] = OrderedDict()
         # Bodies that grow: found here as long as their assemblies live, however many files are open.
         self._filling: dict[Digest, Entry] = {}
@@ -131,7 +132,7 @@ class DiskTier:
             self.policy.touch(digest)
             return entry
         owns = self.owns(key)
-        if owns and self.knows_all and digest not in self.policy.nodes:
+        if owns and self._is_absent(digest):
             return None
         found = self._read(key, digest, owns=owns)
         if isinstance(found, Entry):
@@ -226,6 +227,10 @@ class DiskTier:
                 if exc.errno not in (errno.EROFS, errno.EACCES):
                     raise
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _is_absent(self, digest: Digest) -> bool:
+        """Whether there surely is no file. Where others use the directory, one may have become ours just now."""
+        return self.knows_all and not self._is_shared and digest not in self.policy.nodes
 
     def holds(self, key: Key) -> bool:
         """Whether `key` is on disk or on its way there, as far as is known."""
@@ -329,7 +334,7 @@ class DiskTier:
     def remove(self, key: Key) -> None:
         """Forget `key`, and take its file away."""
         digest = digest_of(key)
-        may_be_there = not self.knows_all or digest in self.policy.nodes or self.is_noted(digest)
+        may_be_there = not self._is_absent(digest) or self.is_noted(digest)
         self._forget(digest)
         if may_be_there and self.owns(key):
             self._note(digest, None)
@@ -353,10 +358,21 @@ class DiskTier:
         if digest not in self.policy.nodes and self.pending.get(digest, True) is not None:
             self._evicted(self.policy.restore(digest, charge, is_main=is_main), digest)
 
+    def release(self, digest: Digest) -> None:
+        """Another process answers for a key by now; its file stays."""
+        if not self.is_noted(digest):
+            self.policy.remove(digest)
+
     def bound(self, max_bytes: int) -> None:
         """Evict until no more than `max_bytes` are left, and stay below."""
         self.policy.limit(max_bytes)
         self._drop_left()
+
+    def keep_share(self) -> None:
+        """Stay within what the other processes leave, and tell them what is left for them."""
+        if self.is_settled:
+            self.bound(self.share.max_bytes(self.settings.max_size))
+        self.share.report(self.policy.size)
 
     def take_note(self, digest: Digest) -> Write | None:
         """Begin to carry out a note: it stays visible in `writing` until that is done."""
@@ -364,6 +380,11 @@ class DiskTier:
         self.pending_bytes -= _waiting_bytes(note)
         self.writing[digest] = note
         return note
+
+    def forget_notes(self) -> None:
+        """Carry out nothing of what is to be done."""
+        self.pending.clear()
+        self.pending_bytes = 0
 
     def rewrite(self, entry: Entry) -> None:
         """Write an entry's record again: what is known of its file has changed."""
@@ -396,6 +417,8 @@ class DiskTier:
     def _admit(self, digest: Digest, charge: int) -> bool:
         gone = self.policy.insert(digest, charge)
         self._evicted(gone, digest)
+        if self._is_shared:
+            self.keep_share()
         return digest in self.policy.nodes
 
     def _evicted(self, gone: list[Digest], digest: Digest) -> None:
