@@ -11,7 +11,7 @@ ROOT = Path(yatagarasu.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 
 # cli -> fleet -> app -> {server, admin, warm, bench} -> proxy -> {cache, origin, access} -> {http, s3} ->
-# {errors, units}; observe lies below all that count and log; config is for cli, fleet, app and its parts (parts, peering, checks).
+# {errors, units}; observe lies below all that count and log; config is for those above `proxy` that put parts together.
 LEVELS = {
     "errors": 0,
     "units": 0,

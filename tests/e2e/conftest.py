@@ -183,11 +183,12 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Start `yatagarasu serve` on a config's buckets and wait for its ready line."""
     running: list[Served] = []
 
-    def start(buckets: str, *, top: str = "") -> Served:
+    def start(buckets: str, *, top: str = "", server: str = "") -> Served:
         folder = tmp_path / f"serve{len(running)}"
         folder.mkdir()
         config = folder / "yatagarasu.toml"
-        config.write_text(f'[server]\nlisten = ["127.0.0.1:0"]\n[admin]\nlisten = "127.0.0.1:0"\n{top}\n{buckets}')
+        text = f'[server]\nlisten = ["127.0.0.1:0"]\n{server}\n[admin]\nlisten = "127.0.0.1:0"\n{top}\n{buckets}'
+        config.write_text(text)
         served = launch(["-c", str(config)], folder, config)
         running.append(served)
         return served

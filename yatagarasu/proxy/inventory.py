@@ -145,11 +145,12 @@ class Inventory:
         return count
 
     async def _soften_disk(self, selection: Selection) -> int:
-        flusher, count = self._tiers.flusher, 0
+        disk, flusher, count = self._tiers.disk, self._tiers.flusher, 0
+        assert disk is not None
         assert flusher is not None
         async for entry in self._on_disk(selection):
             now = self._clock()
-            if entry.fresh_for(now) > 0 and self._tiers.replace(_stale(entry, now)):
+            if entry.fresh_for(now) > 0 and disk.replace(_stale(entry, now)):
                 count += 1
                 if not count % _BATCH:
                     await flusher.flush()
