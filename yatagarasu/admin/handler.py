@@ -3,7 +3,7 @@
 from yatagarasu.admin.app import AdminApp
 from yatagarasu.errors import ClientGone, YatagarasuError
 from yatagarasu.http.wire import HeaderBlock, encode_head, parse_request_line
-from yatagarasu.proxy.hot import HotAnswer
+from yatagarasu.proxy.hot import HotAnswer, Ready
 from yatagarasu.proxy.pipeline import Request, Result
 from yatagarasu.proxy.reader import Client
 from yatagarasu.proxy.response import RequestIds, error_answer
@@ -29,6 +29,10 @@ class AdminHandler:
         """Nothing is."""
         return None
 
+    def ready(self, line: Line, part: tuple[int | None, int | None] | None, now: float) -> Ready | None:
+        """Nothing is."""
+        return None
+
     def new_id(self) -> str:
         """A request id."""
         return self._ids.new()
@@ -42,6 +46,8 @@ class AdminHandler:
         now: float,
         seconds: float,
         size: int,
+        status: int = 200,
+        cause: str = "",
     ) -> None:
         """Nothing to record."""
 

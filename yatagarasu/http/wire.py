@@ -19,6 +19,7 @@ from yatagarasu.http.headers import Headers, Pair
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}) ([!\"$-~]+) HTTP/1\.([01])")
 # RFC 9112, section 5: `token ":" OWS value OWS CRLF`, no control characters but TAB, no folding.
 _HEADER_BLOCK = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n)*")
+_RANGE_LINE = re.compile(rb"(?:\A|(?<=\r\n))[Rr]ange:[ \t]*bytes=([0-9]{0,15})-([0-9]{0,15})[ \t]*\r\n")
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
@@ -78,7 +79,8 @@ class HeaderBlock:
     """A request's header section, parsed once: `headers` and what the request's life asks of them.
 
     `is_plain` is True where nothing in it bears on which bytes are sent: no conditions, no ranges, no cache
-    directives, no CORS, no request to close. `error` is what such a block is answered with, whatever the
+    directives, no CORS, no request to close; `takes_range` where a Range beside it would be all that does. `error` is
+    what such a block is answered with, whatever the
     request line says. `closes` and `keeps_alive` say whether Connection names those options.
     """
 
@@ -93,6 +95,7 @@ class HeaderBlock:
         "keeps_alive",
         "range",
         "request_id",
+        "takes_range",
     )
 
     def __init__(self, headers: Headers, error: BadRequest | BodyRefused | ExpectationFailed | None = None) -> None:
@@ -116,6 +119,7 @@ class HeaderBlock:
             and self.directives == NO_REQUEST_DIRECTIVES
             and "origin" not in headers
         )
+        self.takes_range = self.is_plain and "if-range" not in headers
 
     def check_version(self, minor: int) -> None:
         """Raise BadRequest where an HTTP/1.1 request has no Host (RFC 9112, section 3.2)."""
@@ -157,6 +161,25 @@ class HeaderBlocks:
                 self._blocks.clear()
             self._blocks[bytes(block)] = parsed
         return parsed
+
+
+def split_range(block: bytes) -> tuple[bytes, int | None, int | None] | None:
+    """Take the one line of a header section that says which single range of bytes is wanted out of it.
+
+    Clients that read by ranges send the same section again but for this line, which has a strict grammar here
+    (RFC 9110, section 14.1.2). The rest must be a section of its own that is known to be good.
+
+    Returns:
+        The rest, first and last byte position: no first is a suffix of `last` bytes, no last the end. None where
+        there is no such line, or it says anything else.
+    """
+    match = _RANGE_LINE.search(block)
+    if match is None:
+        return None
+    first, last = match.groups()
+    if not first and not last:
+        return None
+    return block[: match.start()] + block[match.end() :], int(first) if first else None, int(last) if last else None
 
 
 class _Collector:

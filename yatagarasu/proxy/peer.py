@@ -27,7 +27,7 @@ from yatagarasu.origin.peer import (
 )
 from yatagarasu.proxy.coalescer import Coalescer
 from yatagarasu.proxy.finder import Finder, Found
-from yatagarasu.proxy.hot import HotAnswer
+from yatagarasu.proxy.hot import HotAnswer, Ready
 from yatagarasu.proxy.pipeline import Request, Result
 from yatagarasu.proxy.reader import Client, Reader
 from yatagarasu.proxy.response import RequestIds, plan
@@ -108,6 +108,10 @@ class PeerHandler:
         """Nothing is: an answer is asked for once a worker and lifetime."""
         return None
 
+    def ready(self, line: Line, part: tuple[int | None, int | None] | None, now: float) -> Ready | None:
+        """Nothing is."""
+        return None
+
     def new_id(self) -> str:
         """A request id."""
         return self._ids.new()
@@ -121,6 +125,8 @@ class PeerHandler:
         now: float,
         seconds: float,
         size: int,
+        status: int = 200,
+        cause: str = "",
     ) -> None:
         """Nothing to record."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
+from yatagarasu.cache.entry import Entry
 from yatagarasu.cache.tiers import Tiers
 from yatagarasu.errors import (
     AccessDenied,
@@ -28,7 +29,7 @@ from yatagarasu.observe.metrics import Metrics
 from yatagarasu.origin.peer import Peers
 from yatagarasu.proxy.coalescer import Coalescer
 from yatagarasu.proxy.finder import Finder, Found
-from yatagarasu.proxy.hot import HotAnswer, hot_answer
+from yatagarasu.proxy.hot import HotAnswer, Ready, hot_answer, ready_part
 from yatagarasu.proxy.listing import list_objects
 from yatagarasu.proxy.outcome import CacheOutcome
 from yatagarasu.proxy.reader import Client, Reader
@@ -105,6 +106,7 @@ class Pipeline:
         self.access_log = access_log
         self._coalescer = coalescer
         self._finder = Finder(tiers, coalescer, clock, peers)
+        self._tiers = tiers
         self._get = tiers.memory.get
         self._log = log
         self._probe = probe
@@ -134,6 +136,11 @@ class Pipeline:
         entry = self._get(line.hot_key)
         if entry is None:
             return None
+        answer = self._answer_of(entry, line, now)
+        return answer if answer is not None and len(answer.data) == answer.size else None
+
+    @staticmethod
+    def _answer_of(entry: Entry, line: Line, now: float) -> HotAnswer | None:
         answer = entry.derived.get("hot")
         if answer is None:
             assert line.route is not None
@@ -145,6 +152,27 @@ class Pipeline:
             answer.renew(now)
         return answer
 
+    def ready(self, line: Line, part: tuple[int | None, int | None] | None, now: float) -> Ready | None:
+        """The answer of a fresh, complete entry in any tier, or None for the long way.
+
+        Args:
+            line: its header block is plain, but for the range.
+            part: first and last byte position of that, None for the whole object; see `http.wire.split_range`.
+            now: epoch seconds.
+        """
+        key = line.hot_key
+        if key is None or self._coalescer.assembly(key) is not None:
+            return None
+        entry = self._tiers.get(key)
+        if entry is None or not entry.body.is_complete or self._tiers.is_unverified(entry):
+            return None
+        answer = self._answer_of(entry, line, now)
+        if answer is None:
+            return None
+        if part is None:
+            return Ready(200, answer.head, answer.data, answer.body, 0, answer.size)
+        return ready_part(answer, *part) if line.method == "GET" else None
+
     def record_hot(
         self,
         line: Line,
@@ -154,11 +182,13 @@ class Pipeline:
         now: float,
         seconds: float,
         size: int,
+        status: int = 200,
+        cause: str = "",
     ) -> None:
-        """Count and log a hot answer of `size` body bytes."""
+        """Count and log a hot answer of `size` body bytes; `cause` says why it ended early."""
         assert line.route is not None
         bucket = line.route.bucket
-        self.metrics.request(bucket, line.method, 200, "hit", seconds, size)
+        self.metrics.request(bucket, line.method, status, "hit", seconds, size)
         self.access_log.record(
             now,
             request_id,
@@ -167,12 +197,12 @@ class Pipeline:
             line.target,
             bucket,
             line.object_key,
-            200,
+            status,
             size,
             seconds,
             "hit",
             block.headers,
-            "",
+            cause,
         )
 
     async def handle(self, request: Request, client: Client) -> Result:

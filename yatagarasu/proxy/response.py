@@ -109,7 +109,7 @@ def _ranged(block: HeaderBlock, entry: Entry, base: tuple[Pair, ...], size: int)
     if found == ((0, size),) and len(specs) > 1:
         return None
     # A checksum of the whole over a part would make every SDK reject the part.
-    base = tuple(pair for pair in base if not pair[0].startswith("x-amz-checksum-") and pair[0] != "content-md5")
+    base = tuple(pair for pair in base if not is_checksum(pair[0]))
     if len(found) == 1:
         start, stop = found[0]
         fields = (
@@ -127,6 +127,11 @@ def _ranged(block: HeaderBlock, entry: Entry, base: tuple[Pair, ...], size: int)
     )
     kept = tuple(pair for pair in base if pair[0] != "content-type")
     return Plan(206, (*kept, *fields), found, heads, closing(boundary))
+
+
+def is_checksum(name: str) -> bool:
+    """Whether a field holds a checksum of the whole object."""
+    return name == "content-md5" or name.startswith("x-amz-checksum-")
 
 
 def _fields(entry: Entry) -> tuple[Pair, ...]:

@@ -1,7 +1,8 @@
 """One client connection: HTTP/1.1 over a non-blocking socket.
 
-The reactor calls `on_readable`. What a hot entry answers is answered there and then, with no task and no
-wait; everything else gets a task, and until that is done the connection is busy and reads nothing.
+The reactor calls `on_readable`, and `on_writable` where something is to be written. What a hot entry answers is
+answered there and then, with no task and no wait; what is ready in any tier goes out without a task too, as the client
+takes it; everything else gets a task. Until an answer is out the connection is busy and reads nothing.
 """
 
 import os
@@ -24,10 +25,11 @@ from yatagarasu.errors import (
     TargetTooLong,
 )
 from yatagarasu.http.headers import Headers
-from yatagarasu.http.wire import HeaderBlock, is_bad_chunk
+from yatagarasu.http.wire import HeaderBlock, is_bad_chunk, split_range
 from yatagarasu.proxy.pipeline import Request
 from yatagarasu.proxy.router import Line
 from yatagarasu.server.forwarded import client_address
+from yatagarasu.server.sending import Progress, Sending
 
 if TYPE_CHECKING:
     from yatagarasu.server.reactor import Reactor
@@ -38,8 +40,9 @@ _RECV_BYTES = 16 * 1024
 _READS_A_TURN = 4
 # Up to here one copy is cheaper than a second buffer in the system call.
 _JOIN_BYTES = 32 * 1024
-# Bytes a response may write without blocking before others get a turn.
+# Bytes a response may write without blocking before others get a turn: of a task, and of the reactor's own.
 _TURN_BYTES = 4 * 1024 * 1024
+_SENDING_TURN_BYTES = 1024 * 1024
 # How long, and how much, a closing connection reads what the client still sends, so that the kernel does not
 # throw away an answer that it has not read (RFC 9112, section 9.6).
 _LINGER_SECONDS = 2.0
@@ -54,7 +57,7 @@ class State(Enum):
     """Where a connection is."""
 
     READING = 1  # waits for a request, or for the rest of one
-    BUSY = 2  # a task answers
+    BUSY = 2  # an answer is under way
     CLOSED = 3
 
 
@@ -62,16 +65,19 @@ class Connection:
     """A connection and its unread bytes.
 
     `since` is the monotonic second at which it began to wait for what it waits for; `blocked_at` the one at
-    which the client stopped taking bytes, 0 while it takes them.
+    which the client stopped taking bytes, 0 while it takes them; `is_blocked` while somebody waits for that.
     """
 
     __slots__ = (
         "_buffer",
         "_has_skipped",
         "_reactor",
+        "_sending",
         "_turn_bytes",
+        "_waiter",
         "blocked_at",
         "fd",
+        "is_blocked",
         "is_readable",
         "peer",
         "scope",
@@ -93,6 +99,9 @@ class Connection:
         self._has_skipped = False
         self._reactor = reactor
         self._turn_bytes = 0
+        self._sending: Sending | None = None
+        self._waiter: trio.lowlevel.Task | None = None
+        self.is_blocked = False
 
     def __repr__(self) -> str:
         return f"<Connection {self.peer} {self.state.name} buffered={len(self._buffer)}>"
@@ -152,11 +161,12 @@ class Connection:
                 return
             cut = buffer.find(b"\r\n")
             line = seen(buffer[:cut])
-            block = known(buffer[cut + 2 : end + 2])
-            if line is not None and block is not None and block.is_plain:
+            raw_block = buffer[cut + 2 : end + 2]
+            block = known(raw_block)
+            if line is not None and block is not None and block.is_plain and not reactor.is_draining:
                 now = time.time()
                 answer = hot(line, now)
-                if answer is not None and not reactor.is_draining:
+                if answer is not None:
                     began = time.monotonic()
                     buffer = buffer[end + 4 :]
                     request_id = block.request_id or handler.new_id()
@@ -164,32 +174,146 @@ class Connection:
                     size = answer.size if line.method == "GET" else 0
                     try:
                         if size <= _JOIN_BYTES:
-                            out: Bytes = head + answer.body if size else head
+                            out: Bytes = head + answer.data if size else head
                             sent = self.sock.send(out)
                         else:
                             out = head
-                            sent = self.sock.sendmsg((head, answer.body))
+                            sent = self.sock.sendmsg((head, answer.data))
                     except BlockingIOError:
                         sent = 0
                     except OSError:
                         self.close()
                         return
-                    if sent < len(head) + size:
-                        self._buffer = buffer
-                        rest = (memoryview(out)[sent:], answer.body if size > _JOIN_BYTES else b"")
-                        if size > _JOIN_BYTES and sent > len(head):
-                            rest = (memoryview(b""), memoryview(answer.body)[sent - len(head) :])
-                        self._start(self._finish, rest, line, block, request_id, now, began, size)
+                    if sent == len(head) + size:
+                        handler.record_hot(
+                            line, block, request_id, self._client(block), now, time.monotonic() - began, size
+                        )
+                        continue
+                    self._buffer = buffer
+                    left = len(head) - sent
+                    parts = (memoryview(head)[sent:], answer.data) if left > 0 else (memoryview(answer.data)[-left:],)
+                    sending = Sending(
+                        parts if size else (memoryview(head)[sent:],), left, None, 0, 0,
+                        line=line, block=block, request_id=request_id, status=200, now=now, began=began,
+                    )  # fmt: skip
+                    if not self._send(sending):
                         return
-                    handler.record_hot(
-                        line, block, request_id, self._client(block), now, time.monotonic() - began, size
-                    )
+                    buffer = self._buffer
+                    continue
+            if line is not None and line.hot_key is not None:
+                self._buffer = buffer[end + 4 :]
+                is_out = self._answer_ready(line, block, raw_block)
+                if is_out is not None:
+                    if not is_out:
+                        return
+                    buffer = self._buffer
                     continue
             self._buffer = buffer[end + 4 :]
-            self._start(self._respond, buffer[:cut], buffer[cut + 2 : end + 2])
+            self._start(self._respond, buffer[:cut], raw_block)
             return
         self._buffer = b""
         self.since = reactor.now
+
+    def _answer_ready(self, line: Line, block: HeaderBlock | None, raw_block: bytes) -> bool | None:
+        """Answer what is complete in some tier, whole or one range of it.
+
+        Returns whether all of it is out; None where that takes the long way, and nothing has been sent.
+        """
+        reactor, part = self._reactor, None
+        if block is None:
+            split = split_range(raw_block)
+            if split is None:
+                return None
+            rest, *part = split
+            block = reactor.blocks.get(rest)
+            if block is None or not block.takes_range:
+                return None
+        elif not block.is_plain:
+            return None
+        if reactor.is_draining:
+            return None
+        now, began = time.time(), time.monotonic()
+        answer = reactor.handler.ready(line, (part[0], part[1]) if part is not None else None, now)
+        if answer is None:
+            return None
+        request_id = block.request_id or reactor.handler.new_id()
+        head = answer.head + request_id.encode() + b"\r\n\r\n"
+        is_file = not answer.data and line.method == "GET"
+        sending = Sending(
+            (head, answer.data) if line.method == "GET" else (head,),
+            len(head),
+            answer.body if is_file else None,
+            answer.start if is_file else 0,
+            answer.stop if is_file else 0,
+            line=line, block=block, request_id=request_id, status=answer.status, now=now, began=began,
+        )  # fmt: skip
+        return self._send(sending)
+
+    def _send(self, sending: Sending) -> bool:
+        """Begin to send without a task; returns whether all of it is out already."""
+        self.state = State.BUSY
+        self._has_skipped = False
+        self._sending = sending
+        return self._go_on(sending)
+
+    def _go_on(self, sending: Sending) -> bool:
+        self.is_blocked = False
+        try:
+            progress = sending.go_on(self.sock, _SENDING_TURN_BYTES)
+        except (OSError, InternalError) as exc:
+            self._give_up(exc.strerror or str(exc) if isinstance(exc, OSError) else str(exc))
+            return False
+        if progress is Progress.BLOCKED:
+            self.is_blocked, self.blocked_at = True, self._reactor.now
+            return False
+        self.blocked_at = 0.0
+        if progress is Progress.MORE:
+            self._reactor.send_again(self)
+            return False
+        self._record(sending, "")
+        if self._reactor.is_draining:
+            self.close()
+            return False
+        self.state = State.READING
+        self.since = self._reactor.now
+        return True
+
+    def _give_up(self, cause: str) -> None:
+        """Whoever waits for the rest of this answer must not take it for the whole (F5)."""
+        sending = self._sending
+        if sending is not None:
+            self._record(sending, cause)
+        self.abort()
+
+    def _record(self, sending: Sending, cause: str) -> None:
+        self._sending = None
+        self._reactor.handler.record_hot(
+            sending.line,
+            sending.block,
+            sending.request_id,
+            self._client(sending.block),
+            sending.now,
+            time.monotonic() - sending.began,
+            max(0, sending.sent),
+            sending.status,
+            cause,
+        )
+
+    def on_writable(self) -> None:
+        """Send on; called when the client has made room, or when it is this connection's turn again."""
+        if self._waiter is not None:
+            waiter, self._waiter = self._waiter, None
+            self.is_blocked = False
+            trio.lowlevel.reschedule(waiter)
+        elif self._sending is not None and self.state is State.BUSY and self._go_on(self._sending):
+            self._resume()
+
+    def _resume(self) -> None:
+        """Go back to reading: what has come meanwhile is here, or in the socket."""
+        if self._buffer:
+            self._advance()
+        if self.state is State.READING and self.is_readable:
+            self.on_readable()
 
     def _check_partial(self, end: int) -> None:
         """Refuse at once what can no longer become a good request."""
@@ -237,10 +361,7 @@ class Connection:
                     self.state = State.READING
                     self.since = self._reactor.now
         if self.state is State.READING:
-            if self._buffer:
-                self._advance()
-            if self.state is State.READING and self.is_readable:
-                self.on_readable()
+            self._resume()
 
     async def _respond(self, raw_line: bytes, raw_block: bytes) -> bool:
         """Answer one request the long way; returns whether the connection may go on."""
@@ -250,6 +371,9 @@ class Connection:
         try:
             line = reactor.handler.line(raw_line)
             block = reactor.blocks.parse(raw_block)
+            if block.range is not None and (split := split_range(raw_block)) is not None:
+                # The next range is another, with the same fields around it.
+                reactor.blocks.parse(split[0])
         except BadRequest as exc:
             return await self._respond_error(exc)
         if block.error is not None and is_bad_chunk(block.headers, self._buffer):
@@ -280,27 +404,6 @@ class Connection:
         if result.must_close:
             await self._linger()
             return False
-        return True
-
-    async def _finish(
-        self,
-        rest: tuple[memoryview, Bytes],
-        line: Line,
-        block: HeaderBlock,
-        request_id: str,
-        now: float,
-        began: float,
-        size: int,
-    ) -> bool:
-        """Send what a hot answer could not send at once."""
-        try:
-            await self.send(*rest)
-        except ClientGone:
-            self.abort()
-            return False
-        self._reactor.handler.record_hot(
-            line, block, request_id, self._client(block), now, time.monotonic() - began, size
-        )
         return True
 
     def _client(self, block: HeaderBlock) -> str:
@@ -352,13 +455,21 @@ class Connection:
         if self.state is State.CLOSED:
             raise ClientGone("the connection was aborted")
         self._turn_bytes = 0
-        self.blocked_at = self._reactor.now
+        self.is_blocked, self.blocked_at = True, self._reactor.now
+        self._waiter = trio.lowlevel.current_task()
         try:
-            await trio.lowlevel.wait_writable(self.fd)
-        except (trio.ClosedResourceError, OSError) as exc:
-            raise ClientGone("the client took no byte for write_timeout") from exc
+            await trio.lowlevel.wait_task_rescheduled(self._stop_waiter)
         finally:
-            self.blocked_at = 0.0
+            self.is_blocked, self.blocked_at = False, 0.0
+        if self._is_closed():
+            raise ClientGone("the client took no byte for write_timeout")
+
+    def _is_closed(self) -> bool:
+        return self.state is State.CLOSED
+
+    def _stop_waiter(self, raise_cancel: object) -> trio.lowlevel.Abort:
+        self._waiter = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
     async def _linger(self) -> None:
         try:
@@ -378,9 +489,19 @@ class Connection:
         except (OSError, trio.ClosedResourceError):
             return  # It is gone already.
 
-    def stop_waiting(self) -> None:
-        """Wake a task that waits for the client to take bytes; it finds the client gone."""
-        trio.lowlevel.notify_closing(self.fd)
+    def on_gone(self) -> None:
+        """The client has reset the connection, or closed it both ways, while an answer is under way."""
+        if self._sending is not None:
+            self._give_up("the client has gone")
+        else:
+            self.is_readable = True
+
+    def stop_waiting(self, cause: str) -> None:
+        """Give the client up that takes no bytes."""
+        if self._sending is not None:
+            self._give_up(cause)
+        elif self._waiter is not None:
+            self.abort()
 
     def refuse_slow_head(self) -> None:
         """Answer 408: the head took longer than header_timeout."""
@@ -406,3 +527,7 @@ class Connection:
             self._buffer = b""
             self._reactor.forget(self)
             self.sock.close()
+            if self._sending is not None:
+                self._record(self._sending, "the connection was closed")
+            if self._waiter is not None:
+                self.on_writable()

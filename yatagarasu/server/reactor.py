@@ -18,7 +18,7 @@ import trio
 from yatagarasu.http.wire import HeaderBlock, HeaderBlocks
 from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
-from yatagarasu.proxy.hot import HotAnswer
+from yatagarasu.proxy.hot import HotAnswer, Ready
 from yatagarasu.proxy.pipeline import Request, Result
 from yatagarasu.proxy.reader import Client
 from yatagarasu.proxy.router import Line
@@ -26,7 +26,9 @@ from yatagarasu.server.connection import Connection, State
 from yatagarasu.server.forwarded import Network
 from yatagarasu.server.listener import close_listeners
 
-_EDGE = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+# Told of room to write too: that edge comes only after a write that found none.
+_EDGE = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_READABLE = select.EPOLLIN | select.EPOLLRDHUP
 _GONE = select.EPOLLERR | select.EPOLLHUP
 # Events taken from the kernel at once, and batches answered before other tasks get their turn.
 _BATCH_EVENTS = 128
@@ -53,6 +55,10 @@ class Handler(Protocol):
         """An answer that can be given at once."""
         ...
 
+    def ready(self, line: Line, part: tuple[int | None, int | None] | None, now: float) -> Ready | None:
+        """An answer of which every byte is there."""
+        ...
+
     def new_id(self) -> str:
         """A request id."""
         ...
@@ -66,8 +72,10 @@ class Handler(Protocol):
         now: float,
         seconds: float,
         size: int,
+        status: int = 200,
+        cause: str = "",
     ) -> None:
-        """Count and log a hot answer."""
+        """Count and log a hot or ready answer; `cause` says why it ended early."""
         ...
 
     async def handle(self, request: Request, client: Client) -> Result:
@@ -118,6 +126,7 @@ class Reactor:
         self._epoll = select.epoll()
         self._emptied = trio.Event()
         self._unread: list[Connection] = []
+        self._unsent: list[Connection] = []
         for fd in self._listeners:
             self._epoll.register(fd, select.EPOLLIN)
 
@@ -136,11 +145,14 @@ class Reactor:
     async def _watch(self, nursery: trio.Nursery) -> None:
         epoll, connections = self._epoll, self.connections
         while True:
-            if self._unread:
+            if self._unread or self._unsent:
                 await trio.lowlevel.checkpoint()
                 unread, self._unread = self._unread, []
                 for waiting in unread:
                     waiting.on_readable()
+                unsent, self._unsent = self._unsent, []
+                for waiting in unsent:
+                    waiting.on_writable()
             else:
                 await trio.lowlevel.wait_readable(epoll.fileno())
             for _ in range(_BATCHES):
@@ -156,7 +168,14 @@ class Reactor:
                     elif mask & _GONE:
                         self._on_gone(connection)
                     else:
-                        connection.on_readable()
+                        if connection.is_blocked and mask & select.EPOLLOUT:
+                            connection.on_writable()
+                        if mask & _READABLE:
+                            connection.on_readable()
+
+    def send_again(self, connection: Connection) -> None:
+        """Come back to a connection that has more to send, and whose socket takes it."""
+        self._unsent.append(connection)
 
     def read_again(self, connection: Connection) -> None:
         """Come back to a connection whose socket still has bytes: the edge that told of them is gone."""
@@ -166,6 +185,8 @@ class Reactor:
         """The peer has reset, or closed both ways: whatever is under way for it is for nobody."""
         if connection.state is State.BUSY and connection.scope is not None:
             connection.scope.cancel()
+        elif connection.state is State.BUSY:
+            connection.on_gone()
         else:
             connection.on_readable()
 
@@ -222,7 +243,7 @@ class Reactor:
             for connection in list(self.connections.values()):
                 if connection.state is State.BUSY:
                     if connection.blocked_at and now - connection.blocked_at > limits.write_timeout:
-                        connection.stop_waiting()
+                        connection.stop_waiting("the client took no byte for write_timeout")
                 elif connection.has_partial_request:
                     if now - connection.since > limits.header_timeout:
                         connection.refuse_slow_head()
