@@ -131,7 +131,7 @@ class Supervised:
         self.send(signal.SIGHUP)
 
     def wait_for(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not holds():
             assert time.monotonic() < deadline, (self.out, self.err)
             time.sleep(0.01)

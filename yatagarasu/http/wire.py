@@ -79,9 +79,9 @@ class HeaderBlock:
     """A request's header section, parsed once: `headers` and what the request's life asks of them.
 
     `is_plain` is True where nothing in it bears on which bytes are sent: no conditions, no ranges, no cache
-    directives, no CORS, no request to close; `takes_range` where a Range beside it would be all that does. `error` is
-    what such a block is answered with, whatever the
-    request line says. `closes` and `keeps_alive` say whether Connection names those options.
+    directives, no CORS, no request to close; `is_simple` allows that last one, `takes_range` besides says that a Range
+    beside it would be all that counts. `error` is what such a block is answered with, whatever the request line says.
+    `closes` and `keeps_alive` say whether Connection names those options.
     """
 
     __slots__ = (
@@ -92,6 +92,7 @@ class HeaderBlock:
         "headers",
         "hosts",
         "is_plain",
+        "is_simple",
         "keeps_alive",
         "range",
         "request_id",
@@ -110,16 +111,16 @@ class HeaderBlock:
         self.directives: RequestDirectives = parse_request_directives(headers)
         request_id = headers.get("x-request-id")
         self.request_id = request_id if request_id and _REQUEST_ID.fullmatch(request_id) else None
-        self.is_plain = (
+        self.is_simple = (
             error is None
             and len(self.hosts) == 1
-            and not self.closes
             and self.range is None
             and not self.has_conditions
             and self.directives == NO_REQUEST_DIRECTIVES
             and "origin" not in headers
         )
-        self.takes_range = self.is_plain and "if-range" not in headers
+        self.is_plain = self.is_simple and not self.closes
+        self.takes_range = self.is_simple and "if-range" not in headers
 
     def check_version(self, minor: int) -> None:
         """Raise BadRequest where an HTTP/1.1 request has no Host (RFC 9112, section 3.2)."""

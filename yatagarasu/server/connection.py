@@ -29,7 +29,7 @@ from yatagarasu.http.wire import HeaderBlock, is_bad_chunk, split_range
 from yatagarasu.proxy.pipeline import Request
 from yatagarasu.proxy.router import Line
 from yatagarasu.server.forwarded import client_address
-from yatagarasu.server.sending import Progress, Sending
+from yatagarasu.server.sending import FILE_BYTES, Progress, Sending
 
 if TYPE_CHECKING:
     from yatagarasu.server.reactor import Reactor
@@ -40,9 +40,8 @@ _RECV_BYTES = 16 * 1024
 _READS_A_TURN = 4
 # Up to here one copy is cheaper than a second buffer in the system call.
 _JOIN_BYTES = 32 * 1024
-# Bytes a response may write without blocking before others get a turn: of a task, and of the reactor's own.
-_TURN_BYTES = 4 * 1024 * 1024
-_SENDING_TURN_BYTES = 1024 * 1024
+# Bytes a response may write without blocking before others get a turn.
+_TURN_BYTES = 2 * 1024 * 1024
 # How long, and how much, a closing connection reads what the client still sends, so that the kernel does not
 # throw away an answer that it has not read (RFC 9112, section 9.6).
 _LINGER_SECONDS = 2.0
@@ -50,6 +49,7 @@ _LINGER_BYTES = 1024 * 1024
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 _NO_HEADERS = HeaderBlock(Headers())
+_CLOSE = b"\r\nconnection: close\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -228,7 +228,7 @@ class Connection:
             block = reactor.blocks.get(rest)
             if block is None or not block.takes_range:
                 return None
-        elif not block.is_plain:
+        elif not block.is_simple:
             return None
         if reactor.is_draining:
             return None
@@ -237,7 +237,7 @@ class Connection:
         if answer is None:
             return None
         request_id = block.request_id or reactor.handler.new_id()
-        head = answer.head + request_id.encode() + b"\r\n\r\n"
+        head = answer.head + request_id.encode() + (_CLOSE if block.closes else b"\r\n\r\n")
         is_file = not answer.data and line.method == "GET"
         sending = Sending(
             (head, answer.data) if line.method == "GET" else (head,),
@@ -259,7 +259,7 @@ class Connection:
     def _go_on(self, sending: Sending) -> bool:
         self.is_blocked = False
         try:
-            progress = sending.go_on(self.sock, _SENDING_TURN_BYTES)
+            progress = sending.go_on(self.sock, _TURN_BYTES)
         except (OSError, InternalError) as exc:
             self._give_up(exc.strerror or str(exc) if isinstance(exc, OSError) else str(exc))
             return False
@@ -271,6 +271,9 @@ class Connection:
             self._reactor.send_again(self)
             return False
         self._record(sending, "")
+        if sending.block.closes:
+            self._start(self._end)
+            return False
         if self._reactor.is_draining:
             self.close()
             return False
@@ -434,7 +437,7 @@ class Connection:
         while count:
             try:
                 # Not `self.fd`: once this socket is closed, that number may be another connection's.
-                sent = os.sendfile(self.sock.fileno(), fd, offset, count)
+                sent = os.sendfile(self.sock.fileno(), fd, offset, min(count, FILE_BYTES))
             except BlockingIOError:
                 await self._wait_writable()
                 continue
@@ -470,6 +473,10 @@ class Connection:
     def _stop_waiter(self, raise_cancel: object) -> trio.lowlevel.Abort:
         self._waiter = None
         return trio.lowlevel.Abort.SUCCEEDED
+
+    async def _end(self) -> bool:
+        await self._linger()
+        return False
 
     async def _linger(self) -> None:
         try:

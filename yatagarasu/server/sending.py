@@ -13,6 +13,10 @@ from yatagarasu.proxy.router import Line
 _ONE_SEGMENT_BYTES = 32 * 1024
 
 
+# Bytes of a file in one system call: what runs far ahead of the client leaves the processor's caches before it reads.
+FILE_BYTES = 256 * 1024
+
+
 class Progress(Enum):
     """How far a turn got."""
 
@@ -93,7 +97,7 @@ class Sending:
             while rest:
                 if turn_bytes <= 0:
                     return Progress.MORE
-                count = os.sendfile(sock.fileno(), self._fd, self._pos, min(rest, turn_bytes))
+                count = os.sendfile(sock.fileno(), self._fd, self._pos, min(rest, turn_bytes, FILE_BYTES))
                 if not count:
                     raise InternalError("a body's file is shorter than its extents")
                 self.sent += count
