@@ -1,5 +1,6 @@
 """A real S3 server (SeaweedFS, from PyPI) and the real command line, each as a process of its own."""
 
+import itertools
 import json
 import os
 import re
@@ -182,9 +183,10 @@ secret_key = "{secret}"
 def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Start `yatagarasu serve` on a config's buckets and wait for its ready line."""
     running: list[Served] = []
+    numbers = itertools.count()
 
     def start(buckets: str, *, top: str = "", server: str = "") -> Served:
-        folder = tmp_path / f"serve{len(running)}"
+        folder = tmp_path / f"serve{next(numbers)}"
         folder.mkdir()
         config = folder / "yatagarasu.toml"
         text = f'[server]\nlisten = ["127.0.0.1:0"]\n{server}\n[admin]\nlisten = "127.0.0.1:0"\n{top}\n{buckets}'
