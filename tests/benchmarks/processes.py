@@ -124,10 +124,17 @@ http {{
 
 
 def wrk(
-    url: str, *, seconds: int = 4, connections: int = 32, core: int = 1, script: str | None = None
+    url: str,
+    *,
+    seconds: int = 4,
+    connections: int = 32,
+    core: int | str = 1,
+    script: str | None = None,
+    threads: int = 1,
 ) -> tuple[float, float]:
     """Requests/s and bytes/s of a closed loop; raises where anything but 2xx came back."""
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s"]
+    command = ["taskset", "-c", str(core), "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s"]
+    command += ["--timeout", "30s"]
     command += ["-s", script] if script else []
     output = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in output:

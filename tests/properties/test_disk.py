@@ -350,3 +350,34 @@ def test_what_was_on_disk_costs_no_request_after_a_restart(sizes, asks, ending):
 
     with tempfile.TemporaryDirectory() as folder:
         trio.run(run, folder, clock=MockClock(autojump_threshold=0))
+
+
+async def test_a_body_that_is_over_waits_for_no_collector(autojump_clock: object, tmp_path: Path):
+    """Cycles would keep evicted files on the disk, and evicted objects in memory, until it comes by."""
+    origin = ScriptedOrigin({f"k{number}": bytes(200_000) for number in range(12)})
+    disk = DiskTier(
+        DiskSettings(str(tmp_path), 600_000, 500_000, block_size=BLOCK, memory_object_size=10_000),
+        log=Log(stream=_Nowhere()),  # type: ignore[arg-type]
+    )
+    disk.folder.prepare()
+    flusher = Flusher(disk, blocking=inline)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(flusher.run)
+        rig = Rig(nursery, origin, disk=disk, flusher=flusher, timing=Timing(ttl=100.0), max_memory_object=10_000)
+        await rig.ask("k0")
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(12):
+                await rig.ask(f"k{number}")
+                await rig.ask(f"k{number}", range="bytes=-5")
+            await trio.sleep(5)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            ours = {type(found).__name__ for found in gc.garbage if type(found).__module__.startswith("yatagarasu")}
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+        assert ours == set()
+        nursery.cancel_scope.cancel()

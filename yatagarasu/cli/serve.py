@@ -1,5 +1,6 @@
 """`yatagarasu serve`: the proxy."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +44,8 @@ def serve(
     _raise_descriptor_limit()
     # The cache is made of long-lived objects without cycles: looking through it often finds nothing.
     gc.set_threshold(20_000, 20, 50)
+    # The disk tier's thread asks for the interpreter after each system call: five milliseconds each is too long.
+    sys.setswitchinterval(0.001)
 
     if fleet.worker_count(first) > 1:
 

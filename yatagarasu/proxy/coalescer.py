@@ -544,6 +544,8 @@ class Coalescer:
             for flight in assembly.flights:
                 self._reconsider(flight)
             return
+        # They hold each other: without this a body that is over would keep its file until the collector comes by.
+        assembly.first = None
         entry, body = assembly.entry, assembly.body
         if self._assemblies.get(entry.key) is assembly:
             del self._assemblies[entry.key]

@@ -22,7 +22,6 @@ class HotAnswer:
     """
 
     __slots__ = (
-        "_entry",
         "_fixed",
         "_fixed_part",
         "_moment",
@@ -36,7 +35,6 @@ class HotAnswer:
     )
 
     def __init__(self, entry: Entry, bucket: str, pairs: Sequence[Pair], data: Bytes, fresh_until: float) -> None:
-        self._entry = entry
         self._fixed = encode_head(200, pairs)
         self._fixed_part = encode_head(206, [pair for pair in pairs if not _is_of_the_whole(pair[0])])
         self._moment = b""
@@ -48,14 +46,14 @@ class HotAnswer:
         self.head = b""
         self.renew_at = 0.0
 
-    def renew(self, now: float) -> None:
-        """Say Age and the time to live as of epoch `now`."""
-        fields = moment_fields(CacheOutcome.HIT, self._entry, now)
+    def renew(self, entry: Entry, now: float) -> None:
+        """Say Age and the time to live of its entry as of epoch `now`. It holds none: that would be a cycle."""
+        fields = moment_fields(CacheOutcome.HIT, entry, now)
         lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
         self._moment = lines.encode("latin-1") + b"x-request-id: "
         self.head = self._fixed + self._moment
         # The next moment at which the age, counted in whole seconds, is another.
-        self.renew_at = now + 1.0 - self._entry.age(now) % 1.0
+        self.renew_at = now + 1.0 - entry.age(now) % 1.0
 
     def part_head(self, start: int, stop: int) -> bytes:
         """The head of a 206 with bytes [start, stop)."""

@@ -149,7 +149,7 @@ class Pipeline:
         if now >= answer.fresh_until:
             return None
         if now >= answer.renew_at:
-            answer.renew(now)
+            answer.renew(entry, now)
         return answer
 
     def ready(self, line: Line, part: tuple[int | None, int | None] | None, now: float) -> Ready | None:

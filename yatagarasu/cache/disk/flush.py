@@ -25,8 +25,9 @@ T = TypeVar("T")
 # What a process that is killed may lose, at most; notes that make room do not wait for it.
 _FLUSH_SECONDS = 0.25
 _SPACE_SECONDS = 1.0
-# Notes of one trip to the thread: some tens of milliseconds.
+# Notes of one trip to the thread, and bytes whose sums it may have to make: some milliseconds.
 _BATCH = 256
+_BATCH_BYTES = 8 * 1024 * 1024
 _LOAD_ROWS = 5_000
 # When a worker comes or goes, what the others count as theirs follows within this time.
 _SETTLE_SECONDS = 5.0
@@ -141,7 +142,7 @@ class Flusher:
             if not tier.share.may_write:
                 tier.forget_notes()
             while tier.pending:
-                jobs = [self._take(digest) for digest in list(islice(tier.pending, _BATCH))]
+                jobs = [self._take(digest) for digest in self._due()]
                 with trio.CancelScope(shield=True):
                     work = partial(carry_out, jobs, tier.folder, self._index, tier.settings.block_size)
                     index_error = await self._blocking(work)
@@ -152,6 +153,21 @@ class Flusher:
                     tier.health.failed("use the index", index_error)
                 elif index_error is not None:
                     await self._renew_index()
+
+    def _due(self) -> list[Digest]:
+        """What the next trip to the thread does: removals first, for what is to go still counts on the disk."""
+        pending = self._tier.pending
+        gone = list(islice((digest for digest, note in pending.items() if note is None), _BATCH))
+        if gone:
+            return gone
+        chosen: list[Digest] = []
+        size = 0
+        for digest, note in pending.items():
+            chosen.append(digest)
+            size += note.entry.body.present_bytes if note is not None else 0
+            if len(chosen) == _BATCH or size >= _BATCH_BYTES:
+                break
+        return chosen
 
     def _take(self, digest: Digest) -> Job:
         tier = self._tier

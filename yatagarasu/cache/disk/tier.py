@@ -19,7 +19,7 @@ from yatagarasu.cache.disk.health import Health
 from yatagarasu.cache.disk.record import BadRecord, Record, charge_of_file, layout_sparse, layout_whole, vary_entry
 from yatagarasu.cache.disk.share import Share, Whole
 from yatagarasu.cache.entry import Entry, Key
-from yatagarasu.cache.eviction import S3Fifo
+from yatagarasu.cache.eviction import Node, S3Fifo
 from yatagarasu.cache.extents import Extents
 from yatagarasu.observe.log import Log
 
@@ -30,6 +30,8 @@ _HEAD_BYTES = 8 * 1024
 # Bytes of small objects that may wait for the disk: one that is slower than the origin must not fill the memory.
 MAX_PENDING_BYTES = 64 * 1024 * 1024
 _HURRY_BYTES = 8 * 1024 * 1024
+# Taking away a file of this size costs some tens of microseconds; a large one costs more than a hit may wait.
+_UNLINK_NOW_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,9 @@ class DiskTier:
         self.settings = settings
         self.folder = Folder(settings.path)
         self.health = Health(log)
-        self.policy: S3Fifo[Digest] = S3Fifo(settings.max_size, on_evict=lambda node: self._left.append(node.key))
+        # Never rebound: the policy appends to it.
+        self._left: list[Node[Digest]] = []
+        self.policy: S3Fifo[Digest] = S3Fifo(settings.max_size, on_evict=self._left.append)
         self.share: Share = share or Whole()
         self.owns = self.share.owns
         # True once every file of ours is known: a key without a node is not on disk.
@@ -107,7 +111,6 @@ class DiskTier:
         self._open: OrderedDict[Digest, Entry] = OrderedDict()
         # Bodies that grow: found here as long as their assemblies live, however many files are open.
         self._filling: dict[Digest, Entry] = {}
-        self._left: list[Digest] = []
 
     def __repr__(self) -> str:
         return f"<DiskTier {self.folder.path} {self.statistics()!r}>"
@@ -428,8 +431,17 @@ class DiskTier:
 
     def _drop_left(self) -> None:
         left, self._left[:] = list(self._left), []
-        for digest in left:
-            self._drop(digest)
+        for node in left:
+            self._drop(node.key)
+            if node.size <= _UNLINK_NOW_BYTES:
+                self._unlink(node.key)
+
+    def _unlink(self, digest: Digest) -> None:
+        """Make room at once: the thread is behind where this one is busy. Its note stays, for the index."""
+        try:
+            self.folder.remove(digest)
+        except OSError as exc:
+            self.health.failed("remove", exc)
 
     def _drop(self, digest: Digest) -> None:
         self.evictions += 1
