@@ -2,54 +2,28 @@
 
 from yatagarasu.admin.app import AdminApp
 from yatagarasu.errors import ClientGone, YatagarasuError
-from yatagarasu.http.wire import HeaderBlock, encode_head, parse_request_line
-from yatagarasu.proxy.hot import HotAnswer, Ready
+from yatagarasu.http.wire import encode_head, parse_request_line
+from yatagarasu.proxy.hot import NeverHot
 from yatagarasu.proxy.pipeline import Request, Result
 from yatagarasu.proxy.reader import Client
 from yatagarasu.proxy.response import RequestIds, error_answer
 from yatagarasu.proxy.router import Line
 
 
-class AdminHandler:
+class AdminHandler(NeverHot):
     """Hands requests to an `AdminApp`; nothing is hot, nothing is in the access log."""
 
     def __init__(self, app: AdminApp) -> None:
         self._app = app
         self._ids = RequestIds()
 
-    def seen(self, raw: bytes) -> Line | None:
-        """Nothing is remembered."""
-        return None
-
     def line(self, raw: bytes) -> Line:
         """Read a request line. Raises BadRequest."""
         return Line(*parse_request_line(raw))
 
-    def hot(self, line: Line, now: float) -> HotAnswer | None:
-        """Nothing is."""
-        return None
-
-    def ready(self, line: Line, part: tuple[int | None, int | None] | None, now: float) -> Ready | None:
-        """Nothing is."""
-        return None
-
     def new_id(self) -> str:
         """A request id."""
         return self._ids.new()
-
-    def record_hot(
-        self,
-        line: Line,
-        block: HeaderBlock,
-        request_id: str,
-        peer: str,
-        now: float,
-        seconds: float,
-        size: int,
-        status: int = 200,
-        cause: str = "",
-    ) -> None:
-        """Nothing to record."""
 
     async def handle(self, request: Request, client: Client) -> Result:
         """Answer one request."""

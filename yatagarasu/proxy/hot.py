@@ -9,7 +9,7 @@ from yatagarasu.http.headers import Headers, Pair
 from yatagarasu.http.wire import HeaderBlock, encode_head
 from yatagarasu.proxy.outcome import CacheOutcome
 from yatagarasu.proxy.response import is_checksum, moment_fields, plan
-from yatagarasu.proxy.router import Route
+from yatagarasu.proxy.router import Line, Route
 
 _NOTHING_ASKED = HeaderBlock(Headers())
 
@@ -104,3 +104,33 @@ def ready_part(answer: HotAnswer, first: int | None, last: int | None) -> Ready 
 def _is_of_the_whole(name: str) -> bool:
     """Whether a field says something of all bytes: an SDK would hold a part against the checksum, and reject it."""
     return name == "content-length" or is_checksum(name)
+
+
+class NeverHot:
+    """The part of a `server.reactor.Handler` of one that takes the long way with everything."""
+
+    def seen(self, raw: bytes) -> Line | None:
+        """Nothing is remembered."""
+        return None
+
+    def hot(self, line: Line, now: float) -> HotAnswer | None:
+        """Nothing is."""
+        return None
+
+    def ready(self, line: Line, part: tuple[int | None, int | None] | None, now: float) -> Ready | None:
+        """Nothing is."""
+        return None
+
+    def record_hot(
+        self,
+        line: Line,
+        block: HeaderBlock,
+        request_id: str,
+        peer: str,
+        now: float,
+        seconds: float,
+        size: int,
+        status: int = 200,
+        cause: str = "",
+    ) -> None:
+        """Nothing to record."""

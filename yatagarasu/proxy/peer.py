@@ -14,7 +14,7 @@ from yatagarasu.cache.entry import Entry, Key
 from yatagarasu.errors import BadRequest, ClientGone, InternalError, ObjectChanged, RangeNotSatisfiable, YatagarasuError
 from yatagarasu.http.dates import format_http_date
 from yatagarasu.http.headers import Headers, Pair
-from yatagarasu.http.wire import HeaderBlock, encode_head, parse_request_line
+from yatagarasu.http.wire import encode_head, parse_request_line
 from yatagarasu.observe.log import Log
 from yatagarasu.origin.peer import (
     CONTROL_PREFIX,
@@ -27,7 +27,7 @@ from yatagarasu.origin.peer import (
 )
 from yatagarasu.proxy.coalescer import Coalescer
 from yatagarasu.proxy.finder import Finder, Found
-from yatagarasu.proxy.hot import HotAnswer, Ready
+from yatagarasu.proxy.hot import NeverHot
 from yatagarasu.proxy.pipeline import Request, Result
 from yatagarasu.proxy.reader import Client, Reader
 from yatagarasu.proxy.response import RequestIds, plan
@@ -60,7 +60,7 @@ class ControlAnswer(Protocol):
 Control = Callable[[str, str, Headers], Awaitable[ControlAnswer]]
 
 
-class PeerHandler:
+class PeerHandler(NeverHot):
     """Answers other workers; a `server.reactor.Handler`.
 
     `router` may be replaced while it runs (reload); `requests` counts what was asked.
@@ -93,10 +93,6 @@ class PeerHandler:
         self._clock = clock
         self._ids = RequestIds()
 
-    def seen(self, raw: bytes) -> Line | None:
-        """Nothing is remembered; the router remembers what it read."""
-        return None
-
     def line(self, raw: bytes) -> Line:
         """Read a request line. Raises BadRequest."""
         method, target, minor = parse_request_line(raw)
@@ -104,31 +100,9 @@ class PeerHandler:
             return self.router.line(f"{method} {target[len(OBJECT_PREFIX) :]} HTTP/1.{minor}".encode("ascii"))
         return Line(method, target, minor)
 
-    def hot(self, line: Line, now: float) -> HotAnswer | None:
-        """Nothing is: an answer is asked for once a worker and lifetime."""
-        return None
-
-    def ready(self, line: Line, part: tuple[int | None, int | None] | None, now: float) -> Ready | None:
-        """Nothing is."""
-        return None
-
     def new_id(self) -> str:
         """A request id."""
         return self._ids.new()
-
-    def record_hot(
-        self,
-        line: Line,
-        block: HeaderBlock,
-        request_id: str,
-        peer: str,
-        now: float,
-        seconds: float,
-        size: int,
-        status: int = 200,
-        cause: str = "",
-    ) -> None:
-        """Nothing to record."""
 
     async def handle(self, request: Request, client: Client) -> Result:
         """Answer one request; never raises but for cancellation."""
