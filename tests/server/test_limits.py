@@ -138,3 +138,27 @@ async def test_ten_thousand_random_requests_leave_nothing(proxy):
     with trio.fail_after(5):
         while len(os.listdir("/proc/self/fd")) > before + 4:
             await trio.sleep(0.05)
+
+
+async def test_a_client_that_has_just_connected_is_answered_by_a_server_that_drains():
+    async with run_proxy() as proxy:
+        proxy.store.put("bkt", "k", b"0123456789")
+        with trio.fail_after(8):
+            used, fresh, silent = [await trio.open_tcp_stream("127.0.0.1", proxy.port) for _ in range(3)]
+            await used.send_all(b"GET /b/k HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await used.receive_some(4096)).startswith(b"HTTP/1.1 200 ")
+            while len(proxy.system.reactor.connections) < 3:
+                await trio.sleep(0.01)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(proxy.system.drain)
+                assert await used.receive_some(4096) == b""
+                await fresh.send_all(b"GET /b/k HTTP/1.1\r\nHost: x\r\n\r\n")
+                answer = b""
+                while data := await fresh.receive_some(4096):
+                    answer += data
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                assert b"\r\nconnection: close\r\n" in answer
+                # Who says nothing does not hold up the end.
+                assert await silent.receive_some(4096) == b""
+            for stream in (used, fresh, silent):
+                await stream.aclose()

@@ -65,7 +65,8 @@ class Connection:
     """A connection and its unread bytes.
 
     `since` is the monotonic second at which it began to wait for what it waits for; `blocked_at` the one at
-    which the client stopped taking bytes, 0 while it takes them; `is_blocked` while somebody waits for that.
+    which the client stopped taking bytes, 0 while it takes them; `is_blocked` while somebody waits for that;
+    `is_fresh` until it has had a whole request.
     """
 
     __slots__ = (
@@ -78,6 +79,7 @@ class Connection:
         "blocked_at",
         "fd",
         "is_blocked",
+        "is_fresh",
         "is_readable",
         "peer",
         "scope",
@@ -102,6 +104,7 @@ class Connection:
         self._sending: Sending | None = None
         self._waiter: trio.lowlevel.Task | None = None
         self.is_blocked = False
+        self.is_fresh = True
 
     def __repr__(self) -> str:
         return f"<Connection {self.peer} {self.state.name} buffered={len(self._buffer)}>"
@@ -213,6 +216,7 @@ class Connection:
             return
         self._buffer = b""
         self.since = reactor.now
+        self.is_fresh = False
 
     def _answer_ready(self, line: Line, block: HeaderBlock | None, raw_block: bytes) -> bool | None:
         """Answer what is complete in some tier, whole or one range of it.
@@ -252,6 +256,7 @@ class Connection:
     def _send(self, sending: Sending) -> bool:
         """Begin to send without a task; returns whether all of it is out already."""
         self.state = State.BUSY
+        self.is_fresh = False
         self._has_skipped = False
         self._sending = sending
         return self._go_on(sending)
@@ -341,6 +346,7 @@ class Connection:
 
     def _start(self, work: object, *args: object) -> None:
         self.state = State.BUSY
+        self.is_fresh = False
         self._has_skipped = False
         self._reactor.nursery.start_soon(self._run, work, args)
 

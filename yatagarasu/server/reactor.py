@@ -35,6 +35,8 @@ _BATCH_EVENTS = 128
 _BATCHES = 8
 _ACCEPTS = 64
 _SWEEP_SECONDS = 1.0
+# What a new connection gets to send its first request while we drain.
+_FRESH_SECONDS = 1.0
 # After a failed accept (no descriptors left): long enough for some to come back.
 _ACCEPT_PAUSE_SECONDS = 0.5
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -247,7 +249,7 @@ class Reactor:
                 elif connection.has_partial_request:
                     if now - connection.since > limits.header_timeout:
                         connection.refuse_slow_head()
-                elif now - connection.since > limits.idle_timeout:
+                elif now - connection.since > (_FRESH_SECONDS if self.is_draining else limits.idle_timeout):
                     connection.close()
 
     def forget(self, connection: Connection) -> None:
@@ -276,7 +278,8 @@ class Reactor:
         self.is_draining = True
         self.stop_accepting()
         for connection in list(self.connections.values()):
-            if connection.state is State.READING and not connection.has_partial_request:
+            # A client that has just connected has its first request under way: it cannot know that we are leaving.
+            if connection.state is State.READING and not connection.has_partial_request and not connection.is_fresh:
                 connection.close()
         while self.connections:
             self._emptied = trio.Event()
