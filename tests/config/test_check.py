@@ -90,6 +90,66 @@ ERRORS = {
         "127.0.0.1:8080 is taken by server.listen[0] already",
         None,
     ),
+    "host-with-a-space": (
+        '[server]\nlisten = ["a b:80"]\n' + BUCKET,
+        (2, 11, "bad-address", "server.listen[0]"),
+        "'a b:80' has no host name before its port",
+        'write "host:port" or "unix:/path"',
+    ),
+    "no-host": (
+        '[admin]\nlisten = ":9090"\n' + BUCKET,
+        (2, 10, "bad-address", "admin.listen"),
+        "':9090' has no host",
+        'write "0.0.0.0:9090" or "[::]:9090"',
+    ),
+    "every-interface-beside-one": (
+        '[server]\nlisten = ["0.0.0.0:9090"]\n[admin]\nlisten = "127.0.0.1:9090"\n' + BUCKET,
+        (4, 10, "duplicate-listen", "admin.listen"),
+        "127.0.0.1:9090 is taken by server.listen[0] already: 0.0.0.0:9090 is every interface",
+        None,
+    ),
+    "one-interface-before-every": (
+        '[server]\nlisten = ["[::1]:80", "[::]:80"]\n' + BUCKET,
+        (2, 23, "duplicate-listen", "server.listen[1]"),
+        "[::]:80 is every interface: it takes [::1]:80 from server.listen[0]",
+        None,
+    ),
+    "public-address-of-the-default-admin": (
+        '[server]\nlisten = ["127.0.0.1:80", "0.0.0.0:9090"]\n' + BUCKET,
+        (2, 27, "duplicate-listen", "server.listen[1]"),
+        "it takes 127.0.0.1:9090 from admin.listen",
+        None,
+    ),
+    "disk-path-is-a-file": (
+        f'[cache]\ndisk = {{ path = "{__file__}" }}\n' + BUCKET,
+        (2, 17, "bad-path", "cache.disk.path"),
+        "is a file, not a folder",
+        None,
+    ),
+    "disk-path-within-a-file": (
+        f'[cache]\ndisk = {{ path = "{__file__}/cache" }}\n' + BUCKET,
+        (2, 17, "bad-path", "cache.disk.path"),
+        "lies within a file",
+        None,
+    ),
+    "disk-path-of-no-path": (
+        '[cache]\ndisk = { path = "/a\\u0000b" }\n' + BUCKET,
+        (2, 17, "bad-path", "cache.disk.path"),
+        "holds a character that no path may hold",
+        None,
+    ),
+    "disk-path-too-long": (
+        f'[cache]\ndisk = {{ path = "/{"a" * 300}" }}\n' + BUCKET,
+        (2, 17, "bad-path", "cache.disk.path"),
+        "is too long a path",
+        None,
+    ),
+    "directory-is-a-file": (
+        BUCKET.replace(S3, f'directory = "{__file__}"\n'),
+        (5, 13, "bad-path", "buckets[0].directory"),
+        "is a file, not a folder",
+        None,
+    ),
     "trusted-proxies": (
         '[server]\ntrusted_proxies = ["10.0.0.0/8", "10.0.0.0/40"]\n' + BUCKET,
         (2, 34, "bad-cidr", "server.trusted_proxies[1]"),
@@ -343,11 +403,41 @@ WARNINGS = {
         "can be reached from elsewhere and has no token",
         "set admin.token",
     ),
-    "open-admin-on-every-interface": (
-        '[admin]\nlisten = ":9090"\n' + BUCKET,
+    "open-admin-on-every-ipv6-interface": (
+        '[admin]\nlisten = "[::]:9090"\n' + BUCKET,
         (2, 10, "open-admin", "admin.listen"),
         "can be reached from elsewhere and has no token",
         "set admin.token",
+    ),
+    "disk-path-relative": (
+        '[cache]\ndisk.path = "var/cache"\n' + BUCKET,
+        (2, 13, "relative-path", "cache.disk.path"),
+        "'var/cache' depends on the folder that the server is started in",
+        "write an absolute path",
+    ),
+    "disk-path-of-a-shell": (
+        '[cache]\ndisk.path = "~/cache"\n' + BUCKET,
+        (2, 13, "relative-path", "cache.disk.path"),
+        "'~/cache' depends on the folder",
+        "~ stands for nothing here",
+    ),
+    "header-forwarded-but-no-part-of-the-key": (
+        BUCKET + 'forward_request_headers = ["Range", "X-Tenant", "x-lang"]\ncache_key_headers = ["X-Lang"]\n',
+        (6, 37, "unkeyed-header", "buckets[0].forward_request_headers[1]"),
+        "'X-Tenant' reaches the origin but is not in cache_key_headers",
+        "add it to cache_key_headers",
+    ),
+    "every-header-forwarded": (
+        BUCKET + 'forward_request_headers = ["*"]\ncache_key_headers = ["X-Lang"]\n',
+        (6, 28, "unkeyed-header", "buckets[0].forward_request_headers[0]"),
+        "every header reaches the origin",
+        "forward by name",
+    ),
+    "header-of-a-bucket-with-timings": (
+        BUCKET + 'forward_request_headers = ["cookie"]\ncache = { ttl = "1m" }\n',
+        (6, 28, "unkeyed-header", "buckets[0].forward_request_headers[0]"),
+        "'cookie' reaches the origin",
+        None,
     ),
     "impatient-clients": (
         '[coalescing]\nwait_timeout = "2s"\n' + BUCKET,
@@ -402,6 +492,23 @@ def test_warning_is_told_and_the_config_is_served(
         pytest.param('[server]\nlisten = ["127.0.0.1:0", "127.0.0.1:0", "unix:/s"]\n' + BUCKET, id="port-0-twice"),
         pytest.param('[server]\nlisten = ["[::1]:80", "localhost:80"]\n' + BUCKET, id="ipv6-and-names"),
         pytest.param('[admin]\nlisten = ""\n' + BUCKET, id="no-admin-listener"),
+        pytest.param('[server]\nlisten = ["0.0.0.0:80", "[::]:80"]\n' + BUCKET, id="every-interface-of-both-kinds"),
+        pytest.param(
+            '[server]\nlisten = ["0.0.0.0:0"]\n[admin]\nlisten = "127.0.0.1:0"\n' + BUCKET, id="port-0-everywhere"
+        ),
+        pytest.param('[cache]\ndisk.path = "/nonexistent/cache"\n' + BUCKET, id="disk-path-yet-to-be-made"),
+        pytest.param('[cache]\ndisk.path = "/"\n' + BUCKET, id="disk-path-is-a-folder"),
+        pytest.param(
+            BUCKET
+            + 'forward_request_headers = ["If-None-Match", "Range", "TraceParent", "x-request-id", "X-B3-TraceId"]',
+            id="headers-that-choose-no-other-object",
+        ),
+        pytest.param(
+            BUCKET + 'forward_request_headers = ["X-Tenant"]\ncache_key_headers = ["x-tenant"]', id="keyed-header"
+        ),
+        pytest.param(
+            BUCKET + 'forward_request_headers = ["*"]\ncache = { enabled = false }', id="every-header-without-a-cache"
+        ),
         pytest.param('[admin]\nlisten = "unix:/run/admin"\n' + BUCKET, id="admin-on-a-unix-socket"),
         pytest.param('[admin]\nlisten = "[::1]:9090"\n' + BUCKET, id="admin-on-ipv6-loopback"),
         pytest.param('[admin]\nlisten = "0.0.0.0:9090"\ntoken = "t"\n' + BUCKET, id="open-admin-with-a-token"),

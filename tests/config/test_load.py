@@ -1,5 +1,6 @@
 """Problems that a key has by itself; what keys mean together is in test_check.py."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,43 @@ BAD = {
     "syntax-same-table-twice": ("[log]\n[log]\n", (2, 5, "syntax", ""), "Cannot declare ('log',) twice", None),
     "syntax-bare-carriage-return": ("a = 1\rb = 2\n", (1, 6, "syntax", ""), "not TOML", None),
     "syntax-control-character": ('a = "\x1b[2J"\n', (1, 6, "syntax", ""), "not TOML", None),
-    "syntax-nested-too-deeply": ("a = " + "[" * 5000, (1, 1, "syntax", ""), "nested too deeply", None),
+    "syntax-nested-too-deeply": ("a = " + "[" * 5000, (1, 37, "syntax", ""), "nested too deeply", None),
+    "syntax-key-too-deep": (
+        "[log]\nx." + ".".join("a" * 900) + " = 1\n" + BUCKET,
+        (2, 63, "syntax", ""),
+        "nested too deeply",
+        None,
+    ),
+    "syntax-key-too-deep-for-tomli": (
+        ".".join("a" * 5000) + " = 1\n" + BUCKET,
+        (1, 65, "syntax", ""),
+        "nested too deeply",
+        None,
+    ),
+    "syntax-header-too-deep": (
+        f"\n[{'.'.join('a' * 900)}]\n" + BUCKET,
+        (2, 66, "syntax", ""),
+        "nested too deeply",
+        None,
+    ),
+    "syntax-arrays-too-deep": (
+        f"a = {'[' * 300}{']' * 300}\n" + BUCKET,
+        (1, 37, "syntax", ""),
+        "nested too deeply",
+        None,
+    ),
+    "syntax-tables-too-deep": (
+        f"a = {'{a=' * 390}1{'}' * 390}\n" + BUCKET,
+        (1, 99, "syntax", ""),
+        "nested too deeply",
+        None,
+    ),
+    "syntax-number-of-too-many-digits": (
+        f"[server]\nx = '{'1' * 5000}' # {'1' * 5000}\nmax_connections = -{'1' * 5000}\n" + BUCKET,
+        (3, 19, "syntax", ""),
+        "a number has too many digits",
+        None,
+    ),
     # keys
     "unknown-section": (
         "[serevr]\n",
@@ -196,7 +233,122 @@ BAD = {
         None,
     ),
     "duration-nan": ("[cache]\nttl = nan\n" + BUCKET, (2, 7, "bad-unit", "cache.ttl"), "is not a duration", None),
+    "duration-infinite": ("[cache]\nttl = inf\n" + BUCKET, (2, 7, "bad-unit", "cache.ttl"), "is not a duration", None),
+    "duration-number-below-zero": (
+        "[cache]\nttl = -1\n" + BUCKET,
+        (2, 7, "bad-unit", "cache.ttl"),
+        "is not a duration",
+        None,
+    ),
+    "duration-of-many-digits": (
+        "[cache]\nttl = 1234567\n" + BUCKET,
+        (2, 7, "bad-unit", "cache.ttl"),
+        'did you mean "1234567s"?',
+        None,
+    ),
+    "duration-of-a-fraction": (
+        "[cache]\nttl = 0.5\n" + BUCKET,
+        (2, 7, "bad-unit", "cache.ttl"),
+        'did you mean "0.5s"?',
+        None,
+    ),
+    "duration-beyond-a-float": (
+        f"[cache]\nttl = 0x{'f' * 5000}\n" + BUCKET,
+        (2, 7, "bad-unit", "cache.ttl"),
+        "is not a duration",
+        None,
+    ),
+    "duration-too-long": (
+        f'[cache]\nttl = "{"1s" * 1000}"\n' + BUCKET,
+        (2, 7, "bad-unit", "cache.ttl"),
+        "is too long for a duration",
+        None,
+    ),
+    "size-beyond-arithmetic": (
+        f'[server]\nmax_header_size = "{"9" * 1_500_000}"\n' + BUCKET,
+        (2, 19, "bad-unit", "server.max_header_size"),
+        "is too long for a size",
+        None,
+    ),
     # values
+    "size-not-a-number": (
+        "[server]\nmax_header_size = nan\n" + BUCKET,
+        (2, 19, "wrong-type", "server.max_header_size"),
+        'must be a size such as "64KiB", not a number',
+        None,
+    ),
+    "size-infinite": (
+        "[server]\nmax_header_size = inf\n" + BUCKET,
+        (2, 19, "wrong-type", "server.max_header_size"),
+        "must be a size",
+        None,
+    ),
+    "size-of-a-fraction": (
+        "[server]\nmax_header_size = 4096.0\n" + BUCKET,
+        (2, 19, "wrong-type", "server.max_header_size"),
+        "must be a size",
+        None,
+    ),
+    "size-is-no-flag": (
+        "[server]\nmax_header_size = true\n" + BUCKET,
+        (2, 19, "wrong-type", "server.max_header_size"),
+        "must be a size",
+        None,
+    ),
+    "size-beyond-all": (
+        f"[server]\nmax_header_size = 0x{'f' * 5000}\n" + BUCKET,
+        (2, 19, "bad-value", "server.max_header_size"),
+        "must be at most 4611686018427387904",
+        None,
+    ),
+    "whole-number-with-a-point": (
+        "[server]\nmax_connections = 10.0\n" + BUCKET,
+        (2, 19, "wrong-type", "server.max_connections"),
+        "must be a whole number",
+        None,
+    ),
+    "count-beyond-all": (
+        f"[server]\nmax_connections = 0x{'f' * 5000}\n" + BUCKET,
+        (2, 19, "bad-value", "server.max_connections"),
+        "must be at most 2147483648",
+        None,
+    ),
+    "fraction-below-zero": (
+        "[coalescing]\nfinish_abandoned_at = -0.1\n" + BUCKET,
+        (2, 23, "bad-value", "coalescing.finish_abandoned_at"),
+        "must be at least 0",
+        None,
+    ),
+    "fraction-not-a-number": (
+        "[coalescing]\nfinish_abandoned_at = nan\n" + BUCKET,
+        (2, 23, "bad-value", "coalescing.finish_abandoned_at"),
+        "must be a number, not nan",
+        None,
+    ),
+    "fraction-infinite": (
+        "[coalescing]\nfinish_abandoned_at = inf\n" + BUCKET,
+        (2, 23, "bad-value", "coalescing.finish_abandoned_at"),
+        "must be at most 1",
+        None,
+    ),
+    "fraction-beyond-a-float": (
+        f"[coalescing]\nfinish_abandoned_at = 0x{'f' * 5000}\n" + BUCKET,
+        (2, 23, "bad-value", "coalescing.finish_abandoned_at"),
+        "is beyond every number we take",
+        None,
+    ),
+    "workers-beyond-all": (
+        f"[server]\nworkers = 0x{'f' * 5000}\n" + BUCKET,
+        (2, 11, "bad-value", "server.workers"),
+        "must be at most 1024",
+        None,
+    ),
+    "choice-beyond-print": (
+        f"[log]\nlevel = 0x{'f' * 5000}\n" + BUCKET,
+        (2, 9, "bad-value", "log.level"),
+        "must be one of 'debug'",
+        None,
+    ),
     "size-below-zero": (
         "[server]\nmax_header_size = -1\n" + BUCKET,
         (2, 19, "bad-value", "server.max_header_size"),
@@ -301,6 +453,24 @@ BAD = {
         "${ begins no variable",
         None,
     ),
+    "file-of-no-path": (
+        '[admin]\ntoken = "${file:a\\u0000b}"\n' + BUCKET,
+        (2, 9, "missing-file", "admin.token"),
+        "embedded null byte",
+        None,
+    ),
+    "file-without-end": (
+        '[admin]\ntoken = "${file:/dev/zero}"\n' + BUCKET,
+        (2, 9, "missing-file", "admin.token"),
+        "cannot read /dev/zero: larger than 1MiB",
+        None,
+    ),
+    "file-is-a-folder": (
+        '[admin]\ntoken = "${file:/}"\n' + BUCKET,
+        (2, 9, "missing-file", "admin.token"),
+        "cannot read /: Is a directory",
+        None,
+    ),
     "missing-file": (
         '[admin]\ntoken = "${file:secrets/token}"\n' + BUCKET,
         (2, 9, "missing-file", "admin.token"),
@@ -335,12 +505,70 @@ def test_byte_that_is_not_utf_8_is_told_with_its_place() -> None:
     assert loaded.problems[0].message == "not UTF-8: byte 0xff"
 
 
+def test_utf_16_is_named() -> None:
+    (problem,) = read(BUCKET.encode("utf-16")).problems
+    assert (problem.line, problem.column, problem.code) == (1, 1, "syntax")
+    assert problem.hint == "this is UTF-16: save it as UTF-8"
+
+
+@pytest.mark.parametrize("content", ["\ufeff" + BUCKET, b"\xef\xbb\xbf" + BUCKET.encode()], ids=["str", "bytes"])
+def test_byte_order_mark_is_ignored(content: str | bytes) -> None:
+    assert read(content).problems == []
+
+
+def test_byte_order_mark_moves_no_column() -> None:
+    assert place(read("\ufeffa = 1\n" + BUCKET)) == [(1, 1, "unknown-key", "a")]
+
+
+def test_byte_order_mark_elsewhere_is_a_mistake() -> None:
+    assert place(read("\n\ufeffa = 1\n" + BUCKET)) == [(2, 1, "syntax", "")]
+
+
+def test_variable_that_is_not_utf_8_is_a_problem() -> None:
+    loaded = read('[admin]\ntoken = "${TOKEN}"\nlisten = "unix:/${PATH}"' + BUCKET, TOKEN="a\udcff", PATH="\udcff")
+    assert place(loaded) == [(2, 9, "bad-variable", "admin.token"), (3, 10, "bad-variable", "admin.listen")]
+    assert loaded.problems[0].message == "admin.token: the environment variable TOKEN is not UTF-8"
+
+
+def test_pipe_is_read_and_its_files_start_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "token").write_text("hunter2")
+    reading, writing = os.pipe()
+    os.write(writing, ('[admin]\ntoken = "${file:token}"' + BUCKET).encode())
+    os.close(writing)
+    try:
+        loaded = load_file(Path(f"/dev/fd/{reading}"), {})
+    finally:
+        os.close(reading)
+    assert loaded.problems == []
+    assert loaded.config is not None
+    assert loaded.config.admin.token == SecretStr("hunter2")
+
+
+def test_file_without_end_is_a_problem() -> None:
+    (problem,) = load_file(Path("/dev/zero"), {}).problems
+    assert (problem.code, problem.message) == ("unreadable", "cannot read /dev/zero: larger than 4MiB")
+
+
+def test_name_of_no_path_is_a_problem() -> None:
+    (problem,) = load_file(Path("a\x00b"), {}).problems
+    assert (problem.code, problem.message) == ("unreadable", "cannot read a\x00b: embedded null byte")
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [("absent.toml", "No such file or directory"), (".", "Is a directory")],
-    ids=["absent", "folder"],
+    [
+        ("absent.toml", "No such file or directory"),
+        (".", "Is a directory"),
+        ("loop.toml", "Too many levels of symbolic links"),
+        ("a" * 300, "File name too long"),
+    ],
+    ids=["absent", "folder", "circle", "long-name"],
 )
 def test_file_that_cannot_be_read_is_a_problem(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
     path = tmp_path / name
     (problem,) = load_file(path, {}).problems
     assert (problem.file, problem.line, problem.column, problem.code) == (str(path), 1, 1, "unreadable")

@@ -57,7 +57,7 @@ def test_colour_comes_only_when_asked_for() -> None:
 
 
 def test_source_cannot_steer_the_terminal() -> None:
-    assert shown_line('a = "\x1b[2J\x07\x9b"', 1) == 'a = " [2J  "'
+    assert shown_line('a = "\x1b[2J\x07\x9b\u202e"', 1) == r'a = "\x1b[2J\x07\x9b\u202e"'
 
 
 @pytest.mark.parametrize(

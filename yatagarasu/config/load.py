@@ -3,25 +3,31 @@
 Every problem is collected, each with its place; nothing is raised for what an operator wrote.
 """
 
+import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from math import isnan
 from pathlib import Path as FilePath
-from typing import Any, get_args
+from typing import Any
 
 import tomli
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from yatagarasu.config.check import check
+from yatagarasu.config.interpolate import Interpolation, model_at
 from yatagarasu.config.model import Config
 from yatagarasu.config.positions import Path, Positions, dotted
+from yatagarasu.config.redact import secrets_in, without
 from yatagarasu.config.report import Problem
+from yatagarasu.units import MIB, format_size
 
-_VARIABLE = re.compile(
-    r"\$(?:(?P<escaped>\$)|\{(?:file:(?P<file>[^}]+)|(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?)\}|(?P<bad>\{[^}]*\}?))"
-)
+# Thousands of buckets; the bound is there for /dev/zero.
+LARGEST_FILE = 4 * MIB
+
 _WHERE = re.compile(r"\(at (?:line (\d+), column (\d+)|end of document)\)")
 
 
@@ -40,43 +46,57 @@ class Loaded:
 
 
 def load_file(path: FilePath, environ: Mapping[str, str]) -> Loaded:
-    """Load a file; one that cannot be read is a problem like any other."""
+    """Load a file; one that cannot be read is a problem like any other.
+
+    Relative `${file:...}` paths start from its folder; from the working directory where it is a pipe or a device.
+    """
     name = str(path)
     try:
-        content = path.read_bytes()
-    except OSError as exc:
-        return Loaded("", None, [Problem(name, 1, 1, "unreadable", f"cannot read {name}: {exc.strerror}")])
-    return load(name, content, environ, base=path.resolve().parent)
+        with path.open("rb") as file:
+            base = path.resolve().parent if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else FilePath()
+            content = file.read(LARGEST_FILE + 1)
+    except (OSError, ValueError, RuntimeError) as exc:  # ValueError: a NUL character; RuntimeError: links in a circle
+        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+        return Loaded("", None, [Problem(name, 1, 1, "unreadable", f"cannot read {name}: {reason}")])
+    return load(name, content, environ, base=base)
 
 
 def load(name: str, content: bytes | str, environ: Mapping[str, str], *, base: FilePath) -> Loaded:
-    """Load what a file holds.
+    """Load what a file holds. Nothing is raised, whatever that is.
 
     Args:
         name: stands for the file in problems.
-        content: TOML; bytes must be UTF-8.
+        content: TOML; bytes must be UTF-8, at most LARGEST_FILE of them. A byte order mark before it is ignored.
         environ: where `${NAME}` is looked up.
         base: folder that relative `${file:...}` paths start from.
     """
+    if len(content) > LARGEST_FILE:
+        message = f"cannot read {name}: larger than {format_size(LARGEST_FILE)}"
+        return Loaded("", None, [Problem(name, 1, 1, "unreadable", message)])
     try:
-        text = content if isinstance(content, str) else content.decode()
+        text = (content if isinstance(content, str) else content.decode()).removeprefix("\ufeff")
     except UnicodeDecodeError as exc:
-        before = exc.object[: exc.start]
-        line, column = before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode()) + 1
-        problem = Problem(name, line, column, "syntax", f"not UTF-8: byte 0x{exc.object[exc.start]:02x}")
-        return Loaded(exc.object.decode(errors="replace"), None, [problem])
+        return Loaded(exc.object.decode(errors="replace"), None, [_not_utf8(name, exc)])
     loaded = Loaded(text)
+    positions = Positions(text)
     try:
         data = tomli.loads(text)
     except tomli.TOMLDecodeError as exc:
         loaded.problems.append(_syntax(name, text, str(exc)))
         return loaded
     except RecursionError:
-        loaded.problems.append(Problem(name, 1, 1, "syntax", "not TOML: nested too deeply"))
+        loaded.problems.append(_too_deep(name, positions))
         return loaded
-    positions = Positions(text)
-    reader = _Interpolation(name, environ, base, positions, loaded.problems)
-    data = reader.table(data, ())
+    except ValueError:
+        line, column = positions.long_number or (1, 1)
+        loaded.problems.append(Problem(name, line, column, "syntax", "not TOML: a number has too many digits"))
+        return loaded
+    if positions.too_deep is not None:
+        loaded.problems.append(_too_deep(name, positions))
+        return loaded
+    reader = Interpolation(name, environ, base, positions, loaded.problems)
+    data = reader.table(data)
+    secrets = secrets_in(data)
     try:
         config = Config.model_validate(data)
     except ValidationError as exc:
@@ -93,7 +113,14 @@ def load(name: str, content: bytes | str, environ: Mapping[str, str], *, base: F
         if not loaded.has_errors:
             loaded.config = config
     loaded.problems.sort(key=lambda problem: (problem.line, problem.column))
+    loaded.problems[:] = [_discreet(problem, secrets) for problem in loaded.problems]
     return loaded
+
+
+def _discreet(problem: Problem, secrets: Sequence[str]) -> Problem:
+    """The problem without secrets, should somebody have put one into another key, too."""
+    hint = problem.hint and without(problem.hint, secrets)
+    return replace(problem, message=without(problem.message, secrets), hint=hint)
 
 
 def _without(data: dict[str, Any], bad: Sequence[Path]) -> Config | None:
@@ -115,6 +142,20 @@ def _without(data: dict[str, Any], bad: Sequence[Path]) -> Config | None:
         return None
 
 
+def _not_utf8(name: str, exc: UnicodeDecodeError) -> Problem:
+    before = exc.object[: exc.start]
+    line, column = before.count(b"\n") + 1, len(before[before.rfind(b"\n") + 1 :].decode()) + 1
+    message = f"not UTF-8: byte 0x{exc.object[exc.start]:02x}"
+    is_utf16 = exc.object.startswith((b"\xff\xfe", b"\xfe\xff"))
+    hint = "this is UTF-16: save it as UTF-8" if is_utf16 else None
+    return Problem(name, line, column, "syntax", message, hint)
+
+
+def _too_deep(name: str, positions: Positions) -> Problem:
+    line, column = positions.too_deep or (1, 1)
+    return Problem(name, line, column, "syntax", "nested too deeply: no key of a config is")
+
+
 def _syntax(name: str, text: str, message: str) -> Problem:
     match = _WHERE.search(message)
     if match is not None and match[1]:
@@ -123,122 +164,6 @@ def _syntax(name: str, text: str, message: str) -> Problem:
         line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
     what = _WHERE.sub("", message).strip()
     return Problem(name, line, column, "syntax", f"not TOML: {what}")
-
-
-class _Interpolation:
-    """Replaces `${...}` in every string of a document."""
-
-    def __init__(
-        self,
-        name: str,
-        environ: Mapping[str, str],
-        base: FilePath,
-        positions: Positions,
-        problems: list[Problem],
-    ) -> None:
-        self._name = name
-        self._environ = environ
-        self._base = base
-        self._positions = positions
-        self._problems = problems
-        self.failed: list[Path] = []
-
-    def table(self, data: dict[str, Any], path: Path) -> dict[str, Any]:
-        return {key: self._value(value, (*path, key)) for key, value in data.items()}
-
-    def _value(self, value: Any, path: Path) -> Any:
-        if isinstance(value, dict):
-            return self.table(value, path)
-        if isinstance(value, list):
-            return [self._value(item, (*path, index)) for index, item in enumerate(value)]
-        if isinstance(value, str) and "$" in value:
-            return self._text(value, path)
-        return value
-
-    def _text(self, text: str, path: Path) -> Any:
-        def replace(match: re.Match[str]) -> str:
-            if match["escaped"]:
-                return "$"
-            if match["bad"]:
-                self._fail(
-                    path,
-                    "bad-variable",
-                    "${ begins no variable",
-                    "write ${NAME}, ${NAME:-default} or ${file:PATH}",
-                )
-                return ""
-            if match["file"]:
-                return self._file(match["file"], path)
-            value = self._environ.get(match["name"])
-            if value is None or (value == "" and match["default"] is not None):
-                if match["default"] is None:
-                    self._fail(
-                        path,
-                        "missing-variable",
-                        f"the environment variable {match['name']} is not set",
-                        f"set it, or give a default: ${{{match['name']}:-...}}",
-                    )
-                    return ""
-                return match["default"]
-            return value
-
-        replaced = _VARIABLE.sub(replace, text)
-        if replaced == text or not _VARIABLE.fullmatch(text):
-            return replaced
-        # A value that is nothing but a variable may stand for a number or a flag.
-        if replaced.lower() in ("true", "false") and _wants(path, bool):
-            return replaced.lower() == "true"
-        for kind in (int, float):
-            if _wants(path, kind):
-                with suppress(ValueError):
-                    return kind(replaced)
-        return replaced
-
-    def _file(self, name: str, path: Path) -> str:
-        try:
-            return (self._base / name).read_text("utf-8").strip()
-        except (OSError, UnicodeDecodeError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
-            self._fail(path, "missing-file", f"cannot read {name}: {reason}", None)
-            return ""
-
-    def _fail(self, path: Path, code: str, message: str, hint: str | None) -> None:
-        self.failed.append(path)
-        line, column = self._positions.value(path)
-        key = dotted(path)
-        self._problems.append(Problem(self._name, line, column, code, f"{key}: {message}", hint, key=key))
-
-
-def _model_at(path: Path) -> type[BaseModel] | None:
-    """The model of the table at `path`."""
-    model: type[BaseModel] = Config
-    for part in path:
-        if isinstance(part, int):
-            continue
-        field_info = model.model_fields.get(part)
-        if field_info is None:
-            return None
-        found = _model_in(field_info.annotation)
-        if found is None:
-            return None
-        model = found
-    return model
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in get_args(annotation):
-        found = _model_in(argument)
-        if found is not None:
-            return found
-    return None
-
-
-def _wants(path: Path, kind: type) -> bool:
-    model = _model_at(path[:-1])
-    field_info = model.model_fields.get(str(path[-1])) if model is not None else None
-    return field_info is not None and (field_info.annotation is kind or kind in get_args(field_info.annotation))
 
 
 _EXPECTED = {
@@ -263,7 +188,7 @@ def _problem(name: str, positions: Positions, error: dict[str, Any]) -> Problem:
     message, hint, code = error["msg"], None, "bad-value"
     if kind == "extra_forbidden":
         line, column = positions.key(path)
-        model = _model_at(path[:-1])
+        model = model_at(path[:-1])
         known = list(model.model_fields) if model is not None else []
         close = get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
         message, code = f"unknown key {path[-1]!r}", "unknown-key"
@@ -275,10 +200,18 @@ def _problem(name: str, positions: Positions, error: dict[str, Any]) -> Problem:
         code = kind.replace("_", "-")
     elif kind == "literal_error":
         message, code = f"must be one of {context.get('expected')}", "bad-value"
-        close = get_close_matches(str(error.get("input")), re.findall(r"'([^']*)'", str(context.get("expected"))), n=1)
+        given = error.get("input")
+        choices = re.findall(r"'([^']*)'", str(context.get("expected")))
+        close = get_close_matches(given, choices, n=1) if isinstance(given, str) else []
         hint = f"did you mean {close[0]!r}?" if close else None
+    elif kind == "float_type" and type(error.get("input")) is int:
+        message = "is beyond every number we take"
+    elif kind == "string_unicode":
+        message = "must be text"
     elif kind in _EXPECTED:
         message, code = f"must be {_EXPECTED[kind]}, not {_type_name(error.get('input'))}", "wrong-type"
+    elif isinstance(error.get("input"), float) and isnan(error["input"]):
+        message = "must be a number, not nan"
     elif kind.startswith("greater_than"):
         message = f"must be at least {context.get('ge', context.get('gt'))}"
     elif kind.startswith("less_than"):

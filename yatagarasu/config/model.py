@@ -14,13 +14,20 @@ from yatagarasu.units import GIB, KIB, MIB, parse_duration, parse_size
 # No size or duration needs more; beyond this, sums of them would overflow what the operating system takes.
 _LARGEST_SIZE = 2**62
 _LONGEST_SECONDS = 10 * 365 * 86400.0
+# Nobody writes a longer one; what is longer may be too large for arithmetic.
+_LONGEST_TEXT = 1000
+_MOST_WORKERS = 1024
 
 
 def _size(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | str):
         raise PydanticCustomError("size_type", "not a size")
+    if isinstance(value, int):
+        return value
+    if len(value) > _LONGEST_TEXT:
+        raise PydanticCustomError("bad_unit", "is too long for a size")
     try:
-        return parse_size(value) if isinstance(value, str) else value
+        return parse_size(value)
     except ValueError as exc:
         raise PydanticCustomError("bad_unit", "{why}", {"why": str(exc)}) from exc
 
@@ -28,8 +35,13 @@ def _size(value: Any) -> Any:
 def _duration(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise PydanticCustomError("duration_type", "not a duration")
+    if not isinstance(value, str):
+        # Only zero needs no unit, so this ends in a complaint; not every number has a short spelling.
+        value = f"{value:.15g}" if abs(value) < 1e15 else "a number like this"
+    if len(value) > _LONGEST_TEXT:
+        raise PydanticCustomError("bad_unit", "is too long for a duration")
     try:
-        return parse_duration(value if isinstance(value, str) else f"{value:g}")
+        return parse_duration(value)
     except ValueError as exc:
         raise PydanticCustomError("bad_unit", "{why}", {"why": str(exc)}) from exc
 
@@ -37,6 +49,8 @@ def _duration(value: Any) -> Any:
 def _workers(value: Any) -> Any:
     if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
         raise PydanticCustomError("bad_value", 'must be a whole number from 1, or "auto"')
+    if value != "auto" and value > _MOST_WORKERS:
+        raise PydanticCustomError("bad_value", "must be at most 1024: one per core is plenty")
     return value
 
 

@@ -5,6 +5,7 @@ count: headers, dotted keys, inline tables, arrays and strings of every kind.
 """
 
 import re
+from bisect import bisect_right
 from contextlib import suppress
 
 Path = tuple[str | int, ...]
@@ -16,20 +17,38 @@ def dotted(path: Path) -> str:
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
 
 
+# Our own keys are five deep; whoever walks a document may recurse this far.
+_DEEPEST = 32
+# What Python reads as a decimal number unless it is told otherwise.
+_MOST_DIGITS = 4300
+
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_NUMBER = re.compile(r"[+-]?([0-9_]+)")
+
+
+class _TooDeep(Exception):
+    pass
 
 
 class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.pos = 0
+        self.starts = [0, *(match.end() for match in re.finditer("\n", text))]
         self.keys: dict[Path, Position] = {}
         self.values: dict[Path, Position] = {}
         self.arrays: dict[Path, int] = {}
+        self.long_number: Position | None = None
 
     def at(self, pos: int) -> Position:
-        start = self.text.rfind("\n", 0, pos) + 1
-        return self.text.count("\n", 0, pos) + 1, pos - start + 1
+        line = bisect_right(self.starts, pos)
+        return line, pos - self.starts[line - 1] + 1
+
+    def place(self, path: Path, start: int) -> None:
+        """Note where a key begins. Raises _TooDeep, with where."""
+        if len(path) > _DEEPEST:
+            raise _TooDeep(self.at(start))
+        self.keys.setdefault(path, self.at(start))
 
     def peek(self) -> str:
         return self.text[self.pos : self.pos + 1]
@@ -93,7 +112,7 @@ class _Scanner:
         path = base
         for part, start in self.key():
             path = (*path, part)
-            self.keys.setdefault(path, self.at(start))
+            self.place(path, start)
         self.skip(lines=False)
         self.pos += 1  # "="
         self.skip(lines=False)
@@ -110,7 +129,7 @@ class _Scanner:
                 self.skip(lines=True)
                 if self.peek() == "]":
                     break
-                self.keys.setdefault((*path, index), self.at(self.pos))
+                self.place((*path, index), self.pos)
                 self.value((*path, index))
                 self.skip(lines=True)
                 if self.peek() == ",":
@@ -128,6 +147,9 @@ class _Scanner:
                     self.pos += 1
             self.pos += 1
         else:
+            number = _NUMBER.match(self.text, self.pos)
+            if number is not None and len(number[1]) > _MOST_DIGITS and self.long_number is None:
+                self.long_number = self.at(self.pos)
             while self.pos < len(self.text) and self.text[self.pos] not in ",]}#\n":
                 self.pos += 1
 
@@ -138,13 +160,13 @@ class _Scanner:
         parts = self.key()
         for number, (part, start) in enumerate(parts):
             path = (*path, part)
-            self.keys.setdefault(path, self.at(start))
+            self.place(path, start)
             is_last = number == len(parts) - 1
             if is_last and is_array:
                 self.arrays[path] = self.arrays.get(path, -1) + 1
             if path in self.arrays:
                 path = (*path, self.arrays[path])
-                self.keys.setdefault(path, self.at(start))
+                self.place(path, start)
         self.pos += 2 if is_array else 1
         return path
 
@@ -161,13 +183,23 @@ class _Scanner:
 
 
 class Positions:
-    """Positions of one text; a path that is not there is answered with the nearest table around it."""
+    """Positions of one text; a path that is not there is answered with the nearest table around it.
+
+    Attributes:
+        too_deep: where a key is nested deeper than anything may be; nothing is known of what follows.
+        long_number: where the first number stands that has more digits than Python reads.
+    """
 
     def __init__(self, text: str) -> None:
         scanner = _Scanner(text)
+        self.too_deep: Position | None = None
         # Not TOML? What was found up to there still helps.
         with suppress(IndexError, ValueError):
-            scanner.run()
+            try:
+                scanner.run()
+            except _TooDeep as exc:
+                self.too_deep = exc.args[0]
+        self.long_number = scanner.long_number
         self._keys = scanner.keys
         self._values = scanner.values
 
