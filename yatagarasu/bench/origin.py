@@ -8,7 +8,6 @@ import argparse
 import socket
 import struct
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ import trio
 
 from yatagarasu.bench.answers import Answer, Asked, answer_request, error_answer, read_target
 from yatagarasu.bench.faults import NO_FAULT, Fault, FaultScript
-from yatagarasu.bench.store import ObjectStore, StoredObject
+from yatagarasu.bench.store import ObjectStore, StoredObject, seed_of
 from yatagarasu.errors import BadRequest, BodyRefused
 from yatagarasu.http.headers import Headers
 from yatagarasu.http.wire import HeaderBlocks, encode_head, parse_request_line
@@ -275,11 +274,6 @@ class _Connection:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-def _seed_of(key: str) -> int:
-    """Few seeds, for each costs some memory; enough that a mixed-up object shows."""
-    return zlib.crc32(key.encode()) % 61
-
-
 def main() -> None:
     """`python -m yatagarasu.bench.origin`: the origin alone, for putting any proxy in front of it."""
     parser = argparse.ArgumentParser(prog="python -m yatagarasu.bench.origin", description=main.__doc__)
@@ -297,14 +291,14 @@ def main() -> None:
     for text in arguments.object:
         name, _, size = text.rpartition("=")
         bucket, _, key = name.partition("/")
-        store.put_pattern(bucket, key, parse_size(size), seed=_seed_of(key), headers=extra)
+        store.put_pattern(bucket, key, parse_size(size), seed=seed_of(key), headers=extra)
     if arguments.keys:
         name, _, numbers = arguments.keys.rpartition("=")
         count, _, size = numbers.partition(",")
         bucket, _, prefix = name.partition("/")
         for number in range(int(count)):
             key = f"{prefix}{number}"
-            store.put_pattern(bucket, key, parse_size(size), seed=_seed_of(key), headers=extra)
+            store.put_pattern(bucket, key, parse_size(size), seed=seed_of(key), headers=extra)
     credentials = {arguments.access_key: arguments.secret_key} if arguments.access_key else None
     origin = EmbeddedOrigin(store, credentials=credentials, port=arguments.port)
     if arguments.latency or arguments.bandwidth:
