@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import trio
 
@@ -16,9 +17,10 @@ from yatagarasu import __version__
 from yatagarasu.admin.app import AdminApp, Readiness
 from yatagarasu.admin.cache import CacheControl
 from yatagarasu.admin.handler import AdminHandler
-from yatagarasu.cache.disk.folder import Folder, lock_folder
+from yatagarasu.admin.warm import WarmControl
+from yatagarasu.cache.disk.folder import note_holder, take_folder
 from yatagarasu.config.model import Config
-from yatagarasu.errors import ConfigError, YatagarasuError, describe
+from yatagarasu.errors import YatagarasuError, describe
 from yatagarasu.gauges import register_core, register_disk
 from yatagarasu.http.headers import Headers
 from yatagarasu.observe.access_log import AccessLog
@@ -38,6 +40,7 @@ from yatagarasu.parts import (
 )
 from yatagarasu.peering import Peering
 from yatagarasu.proxy.coalescer import Coalescer
+from yatagarasu.proxy.errand import Errands
 from yatagarasu.proxy.inventory import Inventory
 from yatagarasu.proxy.pipeline import Pipeline
 from yatagarasu.proxy.router import Route, Router
@@ -45,6 +48,13 @@ from yatagarasu.server.lifecycle import Lifecycle
 from yatagarasu.server.listener import close_listeners, format_address, open_listeners
 from yatagarasu.server.reactor import Limits, Reactor
 from yatagarasu.server.workers import Seat
+from yatagarasu.warm.inside import InsideWarmer
+from yatagarasu.warm.job import WarmJob
+from yatagarasu.warm.jobs import WarmJobs
+from yatagarasu.warm.journal import Journal
+from yatagarasu.warm.order import Order
+from yatagarasu.warm.places import Places
+from yatagarasu.warmup import index_of, places_of, source_of
 
 # What asking one origin may take: below what the admin listener grants all of them together.
 _READY_SECONDS = 4.0
@@ -105,8 +115,17 @@ class System:
         token = config.admin.token.get_secret_value() if config.admin.token is not None else ""
         everyone = self.peering.ask_all if self.peering is not None else None
         inventory = Inventory(self.tiers, self.coalescer, clock=time.time)
-        cache = CacheControl(inventory, everyone)
-        self.admin = AdminApp(self.metrics, readiness, cache=cache, everyone=everyone, token=token or None)
+        self.jobs = WarmJobs(nursery, self._new_job, folder=_jobs_folder(config, seat), log=log)
+        # Only whoever may use the token, or the socket's file, is shown what is in files of the server's.
+        may_read = bool(token) or config.admin.listen.startswith("unix:")
+        self.admin = AdminApp(
+            self.metrics,
+            readiness,
+            cache=CacheControl(inventory, everyone),
+            warm=WarmControl(self.jobs, may_read_lists=may_read, everyone=everyone),
+            everyone=everyone,
+            token=token or None,
+        )
         self.pipeline = self._wire(config, self._transport)
         self.reactor = Reactor(
             listeners,
@@ -164,6 +183,24 @@ class System:
             peers=self.peering.peers if self.peering is not None else None,
         )
 
+    def _new_job(self, order: Order, journal: Journal) -> WarmJob:
+        """A warming job that goes by whatever config is served at the moment. Raises ConfigError."""
+        places_of(self.config, order.bucket)
+
+        def inside() -> tuple[Router, Errands]:
+            is_alone = self.peering is None
+            return self.pipeline.router, Errands(self.pipeline.finder, self.coalescer, self.tiers, is_alone=is_alone)
+
+        def places() -> Places:
+            return places_of(self.config, order.bucket)
+
+        def route() -> Route:
+            return self.routes[index_of(self.config, order.bucket)]
+
+        settings = order.settings(time.time())
+        warmer = InsideWarmer(places, inside, self.tiers, settings.filters)
+        return WarmJob(source_of(order, route), warmer, settings, journal=journal)
+
     async def _probe(self, path: str) -> tuple[int, bytes]:
         answer = await self.admin.handle("GET", path, Headers())
         return answer.status, answer.body
@@ -215,6 +252,7 @@ class System:
 
     async def drain(self) -> None:
         """Finish what is under way, take nothing new: of clients first, then of the other workers."""
+        await self.jobs.park()
         if self.peer_reactor is not None:
             # Whoever takes this one's place answers for all.
             self.admin_reactor.stop_accepting()
@@ -226,6 +264,7 @@ class System:
         """Serve until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.access_log.run)
+            nursery.start_soon(self.jobs.run)
             if self.tiers.flusher is not None:
                 nursery.start_soon(self.tiers.flusher.run)
             if self.peer_reactor is not None:
@@ -240,6 +279,13 @@ class System:
             await self.peering.aclose()
         if self.tiers.flusher is not None:
             await self.tiers.flusher.aclose()
+
+
+def _jobs_folder(config: Config, seat: Seat | None) -> Path | None:
+    """Where warming jobs have their files: with the cache, or else where the next workers find them."""
+    if config.cache.disk is not None:
+        return Path(config.cache.disk.path) / "warm"
+    return Path(seat.peer_paths[0]).parent / "warm" if seat is not None else None
 
 
 def write_stdout(batch: bytes) -> None:
@@ -269,28 +315,17 @@ async def open_system(
             yield system
         return
     with contextlib.ExitStack() as stack:
-        if config.cache.disk is not None:
-            stack.callback(os.close, take_folder(config.cache.disk.path))
+        lock = take_folder(config.cache.disk.path) if config.cache.disk is not None else None
+        if lock is not None:
+            stack.callback(os.close, lock)
         listeners = open_listeners(config.server.listen)
         stack.callback(close_listeners, listeners)
+        if lock is not None:
+            note_holder(lock, [format_address(sock) for sock in listeners])
         admin_listeners = open_listeners([config.admin.listen] if config.admin.listen else [])
         stack.callback(close_listeners, admin_listeners)
         async with _running(config, log, write_access, listeners, admin_listeners) as system:
             yield system
-
-
-def take_folder(path: str) -> int:
-    """Take a cache directory for this process; returns the descriptor that holds it. Raises ConfigError."""
-    fd = lock_folder(path)
-    folder = Folder(path)
-    try:
-        folder.prepare()
-    except OSError as exc:
-        os.close(fd)
-        raise ConfigError(f"cache.disk.path {path}: {exc.strerror}") from exc
-    # Nobody else is here, so what has no name yet belongs to nobody.
-    folder.clear_temporary()
-    return fd
 
 
 @asynccontextmanager

@@ -16,7 +16,8 @@ from collections.abc import Callable, Collection
 
 import trio
 
-from yatagarasu.app import open_system, ready_line, take_folder, write_stdout
+from yatagarasu.app import open_system, ready_line, write_stdout
+from yatagarasu.cache.disk.folder import note_holder, take_folder
 from yatagarasu.config.model import Config
 from yatagarasu.errors import YatagarasuError, describe
 from yatagarasu.observe.log import Log
@@ -79,6 +80,7 @@ class _ConfigPlanner:
             if path not in self._locks:
                 self._locks[path] = take_folder(path)
             lock = self._locks[path]
+            note_holder(lock, list(dict.fromkeys(format_address(sock) for share in listeners for sock in share)))
 
         def work(seat: Seat) -> int:
             self._hold((*seat.listeners, *seat.admin_listeners), lock)

@@ -105,19 +105,22 @@ def disk_settings(config: Config) -> DiskSettings | None:
     )
 
 
-def new_tiers(config: Config, log: Log, *, share: Share | None = None, count: int = 1) -> Tiers:
+def new_tiers(
+    config: Config, log: Log, *, share: Share | None = None, count: int = 1, has_clients: bool = True
+) -> Tiers:
     """The cache: memory, and disk where the config has one.
 
     Args:
         share: of the disk, where several processes use it.
         count: of processes that have the memory between them.
+        has_clients: somebody waits for this process' answers.
     """
     memory = MemoryTier(config.cache.memory.max_size // count, config.cache.memory.max_object_size)
     limit, settings = config.cache.memory.max_object_size, disk_settings(config)
     if settings is None:
         return Tiers(memory, max_memory_object=limit)
     disk = DiskTier(settings, log=log, share=share)
-    tiers = Tiers(memory, disk, Flusher(disk), max_memory_object=limit)
+    tiers = Tiers(memory, disk, Flusher(disk, has_time=not has_clients), max_memory_object=limit)
     memory.on_evict = tiers.demote
     return tiers
 

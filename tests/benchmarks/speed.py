@@ -110,7 +110,7 @@ def coalescer() -> None:
             rig = Rig(nursery, ScriptedOrigin())
             made, count = rig.coalescer, 200_000
             block = HeaderBlock(Headers([("host", "x")]))
-            fetch = rig.pipeline._finder._fetch(rig.pipeline.line(b"GET /b/k HTTP/1.1"), block, "id")
+            fetch = rig.pipeline.finder._fetch(rig.pipeline.line(b"GET /b/k HTTP/1.1"), block, "id")
             flight, _ = made.launch_or_join(fetch)
             slot = (fetch.key, "GET")
             began = time.perf_counter()

@@ -55,7 +55,7 @@ class Worker(Rig):
             peer_for=ownership.peer_for,
             transport=OriginTransport(connect_timeout=1.0, first_byte_timeout=self.settings.wait_timeout + 5.0),
         )
-        self.pipeline._finder = Finder(self.tiers, self.coalescer, clock, self.peers)
+        self.pipeline.finder = Finder(self.tiers, self.coalescer, clock, self.peers)
         self.handler = PeerHandler(
             router=self.pipeline.router,
             finder=Finder(self.tiers, self.coalescer, clock),

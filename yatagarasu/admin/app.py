@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import trio
 
 from yatagarasu.admin.cache import OPERATIONS, CacheControl, Everyone
+from yatagarasu.admin.warm import PATH as WARM_PATH
+from yatagarasu.admin.warm import WarmControl
 from yatagarasu.errors import BadRequest
 from yatagarasu.http.headers import Headers, Pair
 from yatagarasu.observe.metrics import Metrics
@@ -23,7 +25,7 @@ _OPEN = ("/health", "/ready")
 _INDEX = (
     b"<!doctype html><html lang=en><meta charset=utf-8><title>yatagarasu</title><h1>yatagarasu</h1><ul>"
     b"<li><a href=/metrics>metrics</a><li><a href=/health>health</a><li><a href=/ready>ready</a>"
-    b"<li><a href=/cache>cache</a><li><a href=/cache/entries>entries</a></ul></html>"
+    b"<li><a href=/cache>cache</a><li><a href=/cache/entries>entries</a><li><a href=/cache/warm>warming</a></ul></html>"
 )
 
 
@@ -69,6 +71,7 @@ class AdminApp:
 
     Args:
         cache: answers below /cache; None where there is nothing to control.
+        warm: answers below /cache/warm; the same.
         everyone: asks the other workers; None where there are none.
         token: asked for as `Authorization: Bearer` by everything but the probes; None asks for nothing.
     """
@@ -79,12 +82,14 @@ class AdminApp:
         readiness: Readiness,
         *,
         cache: CacheControl | None = None,
+        warm: WarmControl | None = None,
         everyone: Everyone | None = None,
         token: str | None = None,
     ) -> None:
         self._metrics = metrics
         self._readiness = readiness
         self._cache = cache
+        self._warm = warm
         self._everyone = everyone
         self._token = token
         self._render: Callable[[Metrics, str], tuple[bytes, str]] | None = None
@@ -94,11 +99,15 @@ class AdminApp:
         path, _, query = target.partition("?")
         if path not in _OPEN and not self._may(headers):
             return _json(401, {"error": "a bearer token is needed"}, ("www-authenticate", "Bearer"))
-        if self._cache is not None and path in OPERATIONS:
+        is_warm = path == WARM_PATH or path.startswith(f"{WARM_PATH}/")
+        if path in OPERATIONS or is_warm:
             if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
                 # A page of somebody else's, in the browser of somebody who may reach this listener.
                 return _json(403, {"error": "not from another site"})
-            return await self._control(self._cache, method, path, query)
+            if self._warm is not None and is_warm:
+                return await self._jobs(self._warm, method, path, query)
+            if self._cache is not None and not is_warm:
+                return await self._control(self._cache, method, path, query)
         if method not in ("GET", "HEAD"):
             return _json(405, {"error": "method not allowed"}, ("allow", "GET, HEAD"))
         if path == "/health":
@@ -116,6 +125,12 @@ class AdminApp:
         path, _, query = target.removeprefix(CONTROL_PREFIX.rstrip("/")).partition("?")
         if path == "/metrics":
             return _json(200, self._metrics.dump())
+        if self._warm is not None and (path == WARM_PATH or path.startswith(f"{WARM_PATH}/")):
+            try:
+                status, value = self._warm.answer_peer(method, path)
+            except BadRequest as exc:
+                return _json(400, {"error": str(exc)})
+            return _json(status, value)
         operation = OPERATIONS.get(path, {}).get(method)
         if self._cache is None or operation is None:
             return _json(404, {"error": "no such endpoint"})
@@ -134,6 +149,14 @@ class AdminApp:
             return _json(405, {"error": "method not allowed"}, ("allow", allowed))
         try:
             status, value = await cache.answer(operation, method, path, query)
+        except BadRequest as exc:
+            return _json(400, {"error": str(exc)})
+        return _json(status, value)
+
+    @staticmethod
+    async def _jobs(warm: WarmControl, method: str, path: str, query: str) -> AdminResponse:
+        try:
+            status, value = await warm.answer("GET" if method == "HEAD" else method, path, query)
         except BadRequest as exc:
             return _json(400, {"error": str(exc)})
         return _json(status, value)

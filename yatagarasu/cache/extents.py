@@ -49,6 +49,11 @@ class Extents:
         stops[low:high] = (stop,)
         self.total += stop - start
 
+    @property
+    def run_count(self) -> int:
+        """How many runs there are."""
+        return len(self._starts)
+
     def present_until(self, pos: int) -> int:
         """End of the run that holds `pos`, or `pos` itself where that byte is missing."""
         at = bisect_right(self._starts, pos) - 1

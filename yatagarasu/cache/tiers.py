@@ -39,6 +39,8 @@ class Tier(Protocol):
         """Forget everything."""
         ...
 
+    def __contains__(self, key: Key) -> bool: ...
+
     def statistics(self) -> MemoryStatistics:
         """A snapshot."""
         ...
@@ -110,6 +112,10 @@ class Tiers:
             self.memory.put(found, charge_of(found))
         return found
 
+    def holds(self, key: Key) -> bool:
+        """Whether `key` is where it outlives this process; without a disk tier, whether it is in memory."""
+        return key in self.memory if self.disk is None else self.disk.holds(key)
+
     def put(self, entry: Entry, charge: int | None = None) -> bool:
         """Hold `entry` in place of any other of its key; whether any tier does.
 
@@ -134,6 +140,17 @@ class Tiers:
         """Nobody fills `entry` any more."""
         if self.disk is not None and isinstance(entry.body, DiskBody):
             self.disk.rest(entry)
+
+    def keep_head(self, entry: Entry) -> None:
+        """Hold the head of an object on disk, as a body that is all holes, where that can be filled later."""
+        disk, size = self.disk, entry.size
+        if disk is None or size is None or entry.strong_etag is None or disk.holds(entry.key):
+            return
+        body = disk.new_body(entry.key, size)
+        if body is not None:
+            kept = entry.with_body(body)
+            disk.put(kept)
+            disk.rest(kept)
 
     def demote(self, entry: Entry) -> None:
         """An entry has left memory to make room: it goes to disk where it is not there already."""

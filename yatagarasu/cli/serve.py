@@ -26,8 +26,6 @@ def serve(
     if demo == (config is not None):
         typer.echo("yatagarasu serve: give either --config FILE or --demo", err=True)
         raise typer.Exit(2)
-    import gc
-
     import trio
 
     if demo:
@@ -38,14 +36,10 @@ def serve(
     from yatagarasu import app, fleet
 
     def reread() -> "Config":
-        return _load(config, listen)
+        return load_config(config, listen)
 
     first = reread()
-    _raise_descriptor_limit()
-    # The cache is made of long-lived objects without cycles: looking through it often finds nothing.
-    gc.set_threshold(20_000, 20, 50)
-    # The disk tier's thread asks for the interpreter after each system call: five milliseconds each is too long.
-    sys.setswitchinterval(0.001)
+    tune_process()
 
     if fleet.worker_count(first) > 1:
 
@@ -63,15 +57,21 @@ def serve(
     raise typer.Exit(trio.run(run))
 
 
-def _raise_descriptor_limit() -> None:
-    """Take as many descriptors as the system grants: the soft limit is often 1,024."""
+def tune_process() -> None:
+    """Set this process up for a cache: as many descriptors as the system grants, no needless collections."""
+    import gc
     import resource
 
+    # The cache is made of long-lived objects without cycles: looking through it often finds nothing.
+    gc.set_threshold(20_000, 20, 50)
+    # The disk tier's thread asks for the interpreter after each system call: five milliseconds each is too long.
+    sys.setswitchinterval(0.001)
+    # The soft limit is often 1,024.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _load(path: Path, listen: str | None) -> "Config":
+def load_config(path: Path, listen: str | None) -> "Config":
     """Load a config or raise a ConfigError that shows every problem of it."""
     import os
 

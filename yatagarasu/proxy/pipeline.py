@@ -81,7 +81,6 @@ class Pipeline:
 
     Args:
         router: from targets to buckets.
-        finder: from requests to entries.
         probe: answers /health and /ready with a status and a JSON body.
         clock: epoch seconds.
         peers: the other workers, None where there are none.
@@ -105,7 +104,7 @@ class Pipeline:
         self.metrics = metrics
         self.access_log = access_log
         self._coalescer = coalescer
-        self._finder = Finder(tiers, coalescer, clock, peers)
+        self.finder = Finder(tiers, coalescer, clock, peers)
         self._tiers = tiers
         self._get = tiers.memory.get
         self._log = log
@@ -240,7 +239,7 @@ class Pipeline:
 
     async def _object(self, request: Request, route: Route, client: Client, result: Result) -> None:
         for restarts_left in reversed(range(_MAX_RESTARTS)):
-            found = await self._finder.find(request.line, request.block, request.request_id)
+            found = await self.finder.find(request.line, request.block, request.request_id)
             result.outcome = found.outcome
             try:
                 async with found:

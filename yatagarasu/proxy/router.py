@@ -132,14 +132,15 @@ class Router:
         if found is not None:
             return found
         method, target, minor = parse_request_line(raw)
-        found = self._read(method, target, minor)
+        found = self.read(method, target, minor)
         if len(raw) <= _MAX_REMEMBERED_BYTES:
             if len(self._lines) >= self._max_lines:
                 self._lines.clear()
             self._lines[bytes(raw)] = found
         return found
 
-    def _read(self, method: str, target: str, minor: int) -> Line:
+    def read(self, method: str, target: str, minor: int = 1) -> Line:
+        """What a request line of these parts means; not remembered. What is wrong with it is in `Line.error`."""
         try:
             path, _, query = target.partition("?")
             if target == "*" or path in PROBES:

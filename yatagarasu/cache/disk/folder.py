@@ -10,9 +10,10 @@ import os
 import socket
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import count
+from typing import Any
 
 from yatagarasu.cache.body import Bytes
 from yatagarasu.cache.disk.record import (
@@ -30,6 +31,7 @@ from yatagarasu.errors import ConfigError
 Digest = bytes
 _DIGEST_BYTES = 16
 _READ_BYTES = 1024 * 1024
+_NOTE_BYTES = 64 * 1024
 # The record of a small object, and the object, in one read.
 _TAIL_BYTES = 16 * 1024
 
@@ -48,11 +50,23 @@ def boot_id() -> bytes:
         return bytes(16)
 
 
+class FolderInUse(ConfigError):
+    """Another process has the directory; `holder` is what it noted there, {} where that cannot be read."""
+
+    def __init__(self, path: str, holder: Mapping[str, Any]) -> None:
+        said = "another process"
+        if {"pid", "host", "since"} <= holder.keys():
+            said = f"process {holder['pid']} on {holder['host']}, since {holder['since']} UTC"
+        super().__init__(f"cache.disk.path {path} is in use by {said}")
+        self.holder = holder
+
+
 def lock_folder(path: str) -> int:
     """Take a directory for this process and its children; returns the descriptor that holds the lock.
 
     Raises:
-        ConfigError: names the directory and what stands against it, another holder for one.
+        FolderInUse: another process has it.
+        ConfigError: names the directory and what else stands against it.
     """
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
@@ -64,24 +78,30 @@ def lock_folder(path: str) -> int:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
-        holder = _holder(os.pread(fd, 1024, 0))
+        holder = _read_note(os.pread(fd, _NOTE_BYTES, 0))
         os.close(fd)
-        raise ConfigError(f"cache.disk.path {path} is in use by {holder}") from exc
-    try:
-        os.ftruncate(fd, 0)
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
-        os.pwrite(fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode(), 0)
-    except OSError:
-        pass  # A full disk takes no note; the lock holds all the same.
+        raise FolderInUse(path, holder) from exc
+    note_holder(fd, ())
     return fd
 
 
-def _holder(note: bytes) -> str:
+def note_holder(fd: int, addresses: Sequence[str]) -> None:
+    """Note who holds a directory, and where it serves what is in there, for those who find it taken."""
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    note = {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "listen": list(addresses)}
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps(note).encode(), 0)
+    except OSError:
+        pass  # A full disk takes no note; the lock holds all the same.
+
+
+def _read_note(note: bytes) -> dict[str, Any]:
     try:
         found = json.loads(note)
-        return f"process {found['pid']} on {found['host']}, since {found['since']} UTC"
-    except (ValueError, KeyError, TypeError):
-        return "another process"
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Folder:
@@ -276,3 +296,21 @@ def _names(path: str) -> list[str]:
             return [item.name for item in found]
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def take_folder(path: str) -> int:
+    """Take a cache directory for this process, ready for use; returns the descriptor that holds it.
+
+    Raises:
+        ConfigError: as `lock_folder`.
+    """
+    fd = lock_folder(path)
+    folder = Folder(path)
+    try:
+        folder.prepare()
+    except OSError as exc:
+        os.close(fd)
+        raise ConfigError(f"cache.disk.path {path}: {exc.strerror}") from exc
+    # Nobody else is here, so what has no name yet belongs to nobody.
+    folder.clear_temporary()
+    return fd
