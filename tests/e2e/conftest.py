@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -19,8 +20,11 @@ from typing import Any
 
 import boto3
 import pytest
+import trio
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
+from yatagarasu.bench.origin import EmbeddedOrigin
 
 ACCESS_KEY, SECRET_KEY = "weed-access", "weed-secret-canary"
 BUCKET = "bucket"
@@ -216,3 +220,26 @@ def launch(arguments: list[str], folder: Path, config: Path) -> Served:
         time.sleep(0.02)
     process.kill()
     raise RuntimeError("serve was not ready within 20 s")
+
+
+@pytest.fixture
+def embedded() -> Iterator[EmbeddedOrigin]:
+    """The embedded origin on a thread of its own: what it was asked can be looked at."""
+    origin = EmbeddedOrigin()
+    ready = threading.Event()
+    stop: list[trio.CancelScope] = []
+    token: list[trio.lowlevel.TrioToken] = []
+
+    async def run() -> None:
+        token.append(trio.lowlevel.current_trio_token())
+        async with trio.open_nursery() as nursery:
+            stop.append(nursery.cancel_scope)
+            await nursery.start(origin.serve)
+            ready.set()
+
+    thread = threading.Thread(target=trio.run, args=(run,), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    yield origin
+    token[0].run_sync_soon(stop[0].cancel)
+    thread.join(10)

@@ -147,13 +147,6 @@ def test_the_demo_serves_and_says_what_to_try(tmp_path: Path):
         served.process.wait()
 
 
-def test_commands_of_later_issues_say_so():
-    for command in ("warm-cache", "bench"):
-        done = run(command)
-        assert done.returncode == 2
-        assert "issue 4" in done.stderr
-
-
 def test_help_is_quick_and_imports_nothing_heavy():
     code = (
         "import sys; sys.argv = ['yatagarasu', '--help']\n"

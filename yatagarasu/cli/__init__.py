@@ -13,7 +13,7 @@ from yatagarasu.cli.bench import bench
 from yatagarasu.cli.serve import serve
 from yatagarasu.cli.validate_config import validate_config
 from yatagarasu.cli.warm_cache import warm_cache
-from yatagarasu.errors import YatagarasuError, describe
+from yatagarasu.errors import ConfigError, YatagarasuError, describe
 
 app = typer.Typer(
     name="yatagarasu",
@@ -59,6 +59,6 @@ def run() -> int:
         leaf: BaseException = known
         while isinstance(leaf, BaseExceptionGroup):
             leaf = leaf.exceptions[0]
-        print(f"yatagarasu: {describe(leaf)}", file=sys.stderr)
+        print(f"yatagarasu: {leaf if isinstance(leaf, ConfigError) else describe(leaf)}", file=sys.stderr)
         return 1
     return int(result or 0)
