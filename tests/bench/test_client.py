@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from yatagarasu.bench.checks import ErrorKind
 from yatagarasu.bench.client import BUFFER_BYTES, HEAD, PENDING, Broken, Client
 from yatagarasu.bench.mix import Ask
+from yatagarasu.bench.pattern import pattern_bytes
 from yatagarasu.bench.response import Garbage, read_head
-from yatagarasu.bench.store import pattern_bytes
 
 BODY = pattern_bytes(3, 100, 900)
 WHOLE = b"HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 800\r\n\r\n" + BODY

@@ -25,10 +25,10 @@ from yatagarasu.bench.latency import Histogram, highest_of
 from yatagarasu.bench.load import Progress, run
 from yatagarasu.bench.mix import Item, Items, Keys, Ranges
 from yatagarasu.bench.origin import EmbeddedOrigin
+from yatagarasu.bench.pattern import pattern_bytes, seed_of
 from yatagarasu.bench.plan import Herd, Open, Plan, shares
 from yatagarasu.bench.result import Result
 from yatagarasu.bench.sockets import tls_context
-from yatagarasu.bench.store import pattern_bytes, seed_of
 from yatagarasu.bench.tally import Tally, Timeline
 from yatagarasu.bench.worker import draw_asks
 from yatagarasu.errors import ConfigError, InternalError
@@ -85,7 +85,7 @@ async def test_a_count_is_what_the_server_counts_key_by_key(served: EmbeddedOrig
 
 
 async def test_the_origin_on_its_own_has_the_bytes_that_are_checked():
-    command = [sys.executable, "-m", "yatagarasu.bench.origin", "--keys", "b/k=20,3000", "--object", "b/x=70000"]
+    command = [sys.executable, "-m", "yatagarasu.bench.standalone", "--keys", "b/k=20,3000", "--object", "b/x=70000"]
     async with trio.open_nursery() as nursery:
         process = await nursery.start(partial(trio.run_process, command, stdout=subprocess.PIPE))
         port = (await process.stdout.receive_some()).decode().strip().rpartition(":")[2]

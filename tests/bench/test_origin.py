@@ -5,7 +5,7 @@ import trio
 
 from yatagarasu.bench.faults import Fault
 from yatagarasu.bench.origin import EmbeddedOrigin
-from yatagarasu.bench.store import pattern_bytes
+from yatagarasu.bench.pattern import pattern_bytes
 
 DATA = bytes(range(250)) * 40
 

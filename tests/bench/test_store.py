@@ -5,7 +5,8 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yatagarasu.bench.store import ObjectStore, pattern_bytes
+from yatagarasu.bench.pattern import pattern_bytes
+from yatagarasu.bench.store import ObjectStore
 
 BLOCK = 64 * 1024
 EDGES = st.sampled_from([0, 1, 7, 8, 9, BLOCK - 1, BLOCK, BLOCK + 7, BLOCK + 8, BLOCK + 9, 3 * BLOCK])

@@ -52,7 +52,7 @@ def origin(*arguments: str, core: int = 1, signed: bool = True) -> Iterator[int]
     """The embedded origin as a process; yields its port."""
     port = free_port()
     keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY] if signed else []
-    command = [sys.executable, "-m", "yatagarasu.bench.origin", "--port", str(port), *keys, *arguments]
+    command = [sys.executable, "-m", "yatagarasu.bench.standalone", "--port", str(port), *keys, *arguments]
     with process(command, core, stdout=subprocess.DEVNULL):
         wait_port(port)
         yield port

@@ -11,7 +11,7 @@ import trio
 
 from tests.server.conftest import Proxy, run_proxy
 from yatagarasu.bench.faults import Fault
-from yatagarasu.bench.store import pattern_bytes
+from yatagarasu.bench.pattern import pattern_bytes
 
 MB = 1_000_000
 

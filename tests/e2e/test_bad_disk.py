@@ -26,7 +26,7 @@ OBJECTS = {"small": 20 * KIB, "medium": 700 * KIB, "large": 6 * MIB, "second": 5
 @pytest.fixture(scope="module")
 def origin() -> Iterator[str]:
     port = free_ports(1)[0]
-    command = [sys.executable, "-m", "yatagarasu.bench.origin", "--port", str(port)]
+    command = [sys.executable, "-m", "yatagarasu.bench.standalone", "--port", str(port)]
     for key, size in OBJECTS.items():
         command += ["--object", f"bkt/{key}={size}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:

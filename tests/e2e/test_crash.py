@@ -30,7 +30,7 @@ OBJECTS = {f"o{number}": SIZES[number % len(SIZES)] for number in range(42)}
 @pytest.fixture(scope="module")
 def origin() -> Iterator[int]:
     port = free_ports(1)[0]
-    command = [sys.executable, "-m", "yatagarasu.bench.origin", "--port", str(port)]
+    command = [sys.executable, "-m", "yatagarasu.bench.standalone", "--port", str(port)]
     for key, size in OBJECTS.items():
         command += ["--object", f"bkt/{key}={size}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:

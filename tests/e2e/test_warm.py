@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.conftest import BUCKET, RealS3, Served, bucket_section
 from yatagarasu.bench.faults import Fault
 from yatagarasu.bench.origin import EmbeddedOrigin
-from yatagarasu.bench.store import pattern_bytes
+from yatagarasu.bench.pattern import pattern_bytes
 
 pytestmark = pytest.mark.e2e
 

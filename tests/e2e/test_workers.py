@@ -43,7 +43,7 @@ class Origin:
 @pytest.fixture(scope="module")
 def origin() -> Iterator[Origin]:
     port = free_ports(1)[0]
-    command = [sys.executable, "-m", "yatagarasu.bench.origin", "--port", str(port)]
+    command = [sys.executable, "-m", "yatagarasu.bench.standalone", "--port", str(port)]
     command += ["--object", f"bkt/{BIG}={BIG_BYTES}", "--keys", f"bkt/small={KEYS},10240"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert process.stdout is not None

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from functools import lru_cache
 
-from yatagarasu.bench.store import pattern_bytes
+from yatagarasu.bench.pattern import pattern_bytes
 
 # A load often asks for a few small things again and again: what they must be is kept, 4 MiB of it at the most.
 _KEPT_BYTES = 64 * 1024

@@ -11,7 +11,7 @@ from functools import lru_cache
 from itertools import accumulate, count, repeat
 from typing import TypeVar
 
-from yatagarasu.bench.store import seed_of
+from yatagarasu.bench.pattern import seed_of
 
 _BATCH = 1024
 # Requests for popular keys are kept ready: about 400 bytes each.

@@ -1,10 +1,9 @@
 """The embedded S3 origin: in memory, checks signatures, commits faults on demand, counts what it is asked.
 
 For demos, tests and benchmarks: GET and HEAD of objects with ranges and conditions, ListObjectsV2, HEAD of
-buckets, path style and virtual-hosted style.
+buckets, path style and virtual-hosted style. `/-/counts?tag=T` tells what it was asked for keys with `/T/` in them.
 """
 
-import argparse
 import socket
 import struct
 import time
@@ -15,16 +14,19 @@ from dataclasses import dataclass, field
 import trio
 
 from yatagarasu.bench.answers import Answer, Asked, answer_request, error_answer, read_target
+from yatagarasu.bench.counts import KeyCounts
 from yatagarasu.bench.faults import NO_FAULT, Fault, FaultScript
-from yatagarasu.bench.store import ObjectStore, StoredObject, seed_of
+from yatagarasu.bench.on_demand import describe
+from yatagarasu.bench.store import ObjectStore, StoredObject
 from yatagarasu.errors import BadRequest, BodyRefused
 from yatagarasu.http.headers import Headers
 from yatagarasu.http.wire import HeaderBlocks, encode_head, parse_request_line
-from yatagarasu.units import parse_size
 
 _RECV_BYTES = 16 * 1024
 _SEND_BYTES = 256 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
+# No bucket has such a name: they have three characters or more.
+COUNTS_PATH = "/-/counts"
 # A socket that never blocks never lets anybody else run, nor a cancellation in.
 _REQUESTS_PER_TURN = 16
 
@@ -59,6 +61,7 @@ class EmbeddedOrigin:
     host: str = "127.0.0.1"
     port: int = 0
     requests: deque[Seen] = field(default_factory=lambda: deque(maxlen=100_000))
+    counts: KeyCounts = field(default_factory=KeyCounts)
     connections: int = 0
 
     @property
@@ -154,6 +157,10 @@ class _Connection:
         headers = block.headers
         has_body = isinstance(block.error, BodyRefused)
         closes = block.closes or minor == 0 or block.error is not None
+        if target.startswith(COUNTS_PATH):
+            body = origin.counts.render(target)
+            await self._send(encode_head(200, [("content-length", str(len(body)))]) + b"\r\n" + body)
+            return not closes
         try:
             asked = read_target(origin.store, method, target, headers)
         except BadRequest:
@@ -162,6 +169,9 @@ class _Connection:
             return await self._write(answer, NO_FAULT, seen, closes=closes, has_body=has_body)
         seen = self._note(asked)
         fault = origin.faults.take(method, asked.key)
+        if fault is NO_FAULT and asked.bucket in origin.store.on_demand:
+            described = describe(asked.key)
+            fault = NO_FAULT if described is None else described.fault(asked.key, origin.counts.requests(asked.key))
         if fault.latency:
             await trio.sleep(fault.latency)
         if fault.reset_before_head:
@@ -182,6 +192,7 @@ class _Connection:
         headers = asked.headers
         seen = Seen(self._origin.clock(), asked.method, asked.bucket, asked.key, headers.get("range"), headers)
         self._origin.requests.append(seen)
+        self._origin.counts.add_request(asked.key)
         return seen
 
     async def _write(self, answer: Answer, fault: Fault, seen: Seen, *, closes: bool, has_body: bool) -> bool:
@@ -233,6 +244,7 @@ class _Connection:
             await self._send(head + bytes(data) if head else data)
             head = b""
             seen.sent_bytes += end - pos
+            self._origin.counts.add_bytes(seen.key, end - pos)
             pos = end
             sent = pos - answer.start
             if not is_replaced and fault.replace_after is not None and sent >= fault.replace_after:
@@ -272,48 +284,3 @@ class _Connection:
 
     def _reset(self) -> None:
         self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def main() -> None:
-    """`python -m yatagarasu.bench.origin`: the origin alone, for putting any proxy in front of it."""
-    parser = argparse.ArgumentParser(prog="python -m yatagarasu.bench.origin", description=main.__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--access-key")
-    parser.add_argument("--secret-key")
-    parser.add_argument("--latency", type=float, default=0.0, help="seconds before each head")
-    parser.add_argument("--bandwidth", type=parse_size, help="bytes a second of each body")
-    parser.add_argument("--cache-control")
-    parser.add_argument("--object", action="append", default=[], metavar="BUCKET/KEY=SIZE")
-    parser.add_argument("--keys", metavar="BUCKET/PREFIX=COUNT,SIZE", help="many small objects PREFIX0, PREFIX1, …")
-    arguments = parser.parse_args()
-    store = ObjectStore()
-    extra = {"cache-control": arguments.cache_control} if arguments.cache_control else None
-    for text in arguments.object:
-        name, _, size = text.rpartition("=")
-        bucket, _, key = name.partition("/")
-        store.put_pattern(bucket, key, parse_size(size), seed=seed_of(key), headers=extra)
-    if arguments.keys:
-        name, _, numbers = arguments.keys.rpartition("=")
-        count, _, size = numbers.partition(",")
-        bucket, _, prefix = name.partition("/")
-        for number in range(int(count)):
-            key = f"{prefix}{number}"
-            store.put_pattern(bucket, key, parse_size(size), seed=seed_of(key), headers=extra)
-    credentials = {arguments.access_key: arguments.secret_key} if arguments.access_key else None
-    origin = EmbeddedOrigin(store, credentials=credentials, port=arguments.port)
-    if arguments.latency or arguments.bandwidth:
-        origin.faults.add(Fault(latency=arguments.latency, bandwidth=arguments.bandwidth))
-
-    async def run() -> None:
-        async with trio.open_nursery() as nursery:
-            port = await nursery.start(origin.serve)
-            print(f"ready 127.0.0.1:{port}", flush=True)
-
-    try:
-        trio.run(run)
-    except KeyboardInterrupt:
-        return
-
-
-if __name__ == "__main__":
-    main()

@@ -1,47 +1,14 @@
-"""Objects of the embedded origin: bytes, or a pattern that is made as it is read."""
+"""Objects of the embedded origin: bytes, or a pattern that is made as it is read, or described by their key."""
 
 import hashlib
 import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from yatagarasu.bench.on_demand import Described, describe
+from yatagarasu.bench.pattern import pattern_bytes, seed_of
 from yatagarasu.http.dates import format_http_date
 from yatagarasu.http.headers import Pair
-
-_BLOCK = 64 * 1024
-_SEEDS = 61
-
-
-def seed_of(key: str) -> int:
-    """The seed of the pattern that benchmarks give to an object: few, for each costs memory; a mix-up still shows."""
-    return zlib.crc32(key.encode()) % _SEEDS
-
-
-def pattern_bytes(seed: int, start: int, stop: int) -> bytes:
-    """Bytes [start, stop) of the endless pattern of `seed`: blocks of 64 KiB that differ by their number."""
-    parts = []
-    pos = start
-    while pos < stop:
-        number, offset = divmod(pos, _BLOCK)
-        end = min(stop, (number + 1) * _BLOCK)
-        parts.append(_piece(seed, number, offset, offset + end - pos))
-        pos = end
-    return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _piece(seed: int, number: int, start: int, stop: int) -> bytes:
-    """Bytes [start, stop) of one block: its number in eight bytes, then the base from an offset of its own."""
-    base = _BASES.get(seed)
-    if base is None:
-        base = _BASES[seed] = hashlib.shake_128(seed.to_bytes(8, "big", signed=True)).digest(_BLOCK + 4096)
-    shift = number * 37 % 4096
-    if start >= 8:
-        return base[shift + start : shift + stop]
-    return number.to_bytes(8, "big")[start:stop] + base[shift + 8 : max(shift + 8, shift + stop)]
-
-
-_BASES: dict[int, bytes] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +30,23 @@ class StoredObject:
         return pattern_bytes(self.seed, start, stop)
 
 
+# Objects on demand have been there since the release of S3.
+_LONG_AGO = 1_142_380_800.0
+
+
+def _described(key: str, described: Described) -> StoredObject:
+    seed = seed_of(key)
+    tag = f'"{seed:08x}{described.size:024x}"'
+    pairs = (("content-type", "application/octet-stream"), *described.headers)
+    return StoredObject(described.size, tag, format_http_date(_LONG_AGO), pairs, None, seed, _LONG_AGO)
+
+
 class ObjectStore:
-    """Buckets of objects in memory."""
+    """Buckets of objects in memory. Those in `on_demand` also have every object that its key describes."""
 
     def __init__(self) -> None:
         self.buckets: dict[str, dict[str, StoredObject]] = {}
+        self.on_demand: set[str] = set()
 
     def make_bucket(self, bucket: str) -> None:
         """Make a bucket; one that is there stays."""
@@ -117,7 +96,10 @@ class ObjectStore:
 
     def get(self, bucket: str, key: str) -> StoredObject | None:
         """The newest version."""
-        return self.buckets.get(bucket, {}).get(key)
+        found = self.buckets.get(bucket, {}).get(key)
+        if found is None and bucket in self.on_demand and (described := describe(key)) is not None:
+            return _described(key, described)
+        return found
 
     def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that is not there is no error."""
