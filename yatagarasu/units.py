@@ -67,3 +67,11 @@ def format_duration(seconds: float) -> str:
         if seconds % factor == 0 and (seconds or unit == "s"):
             return f"{int(seconds) // factor}{unit}"
     return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + "ms"
+
+
+def readable_size(size: float) -> str:
+    """Bytes as a person reads them: "1.5 GiB"."""
+    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= factor:
+            return f"{size / factor:,.1f} {unit}"
+    return f"{size:.0f} B"

@@ -69,10 +69,12 @@ class Keys:
     """Keys `prefix0`, `prefix1`, …: the lower the number, the more popular.
 
     Args:
-        prefix: behind the URL's path, which ends at the bucket: "/k" for the keys k0, k1, ….
+        prefix: behind the URL's path, which ends at the bucket: "/k" for the keys k0, k1, …; `{size}` in it is the
+            key's size in bytes.
         exponent: Zipf's: key n is asked for in proportion to 1 / (n + 1) ** exponent; 0 is all alike.
         sizes: pairs (bytes, weight): every key has its size for good, drawn by its number. None is any size.
-        is_sequential: one key after the other instead, from number `first` on, then from 0 again.
+        is_sequential: one key after the other instead, from number `first` on, then from 0 again; each of them
+            `repeat` times before the next.
     """
 
     prefix: str
@@ -81,16 +83,18 @@ class Keys:
     sizes: tuple[tuple[int, float], ...] = ()
     is_sequential: bool = False
     first: int = 0
+    repeat: int = 1
 
     def item(self, number: int) -> Item:
         """Key `number`, with the size and the seed that its body must have in the origin."""
-        path = f"{self.prefix}{number}"
         if not self.sizes:
-            return Item(path)
+            return Item(f"{self.prefix}{number}")
         bounds = list(accumulate(weight for _, weight in self.sizes))
         # Fibonacci hashing: a key's size has nothing to do with its popularity, and no table of all is needed.
         at = bisect(bounds, number * 0x9E3779B1 % 2**32 / 2**32 * bounds[-1], hi=len(bounds) - 1)
-        return Item(path, self.sizes[at][0], seed_of(path.removeprefix("/")))
+        size = self.sizes[at][0]
+        path = f"{self.prefix.replace('{size}', str(size))}{number}"
+        return Item(path, size, seed_of(path.removeprefix("/")))
 
     def draw(self, rng: random.Random, make: Maker, first: int, step: int) -> Iterator[Ask]:
         """Requests without end; where it is sequential, for every `step`-th from number `first` on."""
@@ -99,7 +103,8 @@ class Keys:
             return make(self.item(number), None, None)
 
         if self.is_sequential:
-            return (ask(number % self.count) for number in count(self.first + first, step))
+            numbers = count(self.first * self.repeat + first, step)
+            return (ask(number // self.repeat % self.count) for number in numbers)
         cumulative = list(accumulate((rank + 1) ** -self.exponent for rank in range(self.count)))
         return map(lru_cache(_KEPT_ASKS)(ask), _choices(rng, range(self.count), cumulative))
 

@@ -69,6 +69,7 @@ class Row:
         case: which of its cases, "" where there is but one.
         parameters: what it was run with, as a person would write it.
         checks: what had to hold over all runs.
+        headline: names of the numbers that two reports are compared by.
     """
 
     scenario: str
@@ -76,6 +77,7 @@ class Row:
     parameters: dict[str, str] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
+    headline: list[str] = field(default_factory=lambda: ["rate", "p99"])
 
     @property
     def name(self) -> str:
@@ -115,6 +117,10 @@ class Row:
             sums = [total + value for total, value in zip(sums, step, strict=True)]
             samples.append(sums)
         return Timeline(width, samples)
+
+    def check(self, name: str, is_good: bool, text: str) -> None:
+        """Note something that had to hold."""
+        self.checks.append(Check(name, is_good, text))
 
     @property
     def is_good(self) -> bool:

@@ -3,9 +3,11 @@
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
-from yatagarasu.bench.origin import EmbeddedOrigin
+from yatagarasu.bench.counts import OriginCounts
+from yatagarasu.bench.mix import Item
 from yatagarasu.bench.plan import Plan
 from yatagarasu.bench.report import Row
 from yatagarasu.bench.result import Result
@@ -13,6 +15,17 @@ from yatagarasu.errors import ConfigError
 
 # The embedded origin's bucket, and the route to it of a server of our own.
 BUCKET = "bench"
+
+# TOML tables that a scenario wants a server of our own to have.
+Tables = Mapping[str, Mapping[str, Any]]
+
+
+class Needs(Enum):
+    """What a scenario can measure."""
+
+    ANYTHING = "any URL"
+    ORIGIN = "a server in front of the embedded origin"
+    OURS = "our own server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +48,14 @@ class Server:
     """Something to measure.
 
     Args:
-        url: where the origin's bucket is, no slash at the end: `url + "/key"`.
-        pids: roots of its process trees; none where it is somebody else's.
-        admin_url: of a server of our own.
+        url: where the origin's bucket is, no slash at the end: `url + "/key"`; or an object of somebody else's.
+        pids: roots of its process trees; none where they are not known.
+        item: the only thing that can be asked for there; None where the embedded origin's objects on demand are.
     """
 
     url: str
     pids: tuple[int, ...] = ()
-    admin_url: str | None = None
+    item: Item | None = None
 
 
 class Stage(Protocol):
@@ -56,22 +69,24 @@ class Stage(Protocol):
     """Clients, where the scenario has no number of its own."""
 
     @property
-    def origin(self) -> EmbeddedOrigin:
-        """The embedded origin, in this process; scenarios put objects and faults into it. Bucket `BUCKET`."""
+    def needs(self) -> Needs:
+        """The most that a scenario may need here."""
         ...
 
-    @property
-    def is_foreign(self) -> bool:
-        """Whether somebody else's server is measured: it cannot be configured, or started with an empty cache."""
-        ...
+    def server(self, tables: Tables | None = None) -> AbstractAsyncContextManager[Server]:
+        """What is measured, for as long as the context lasts.
 
-    def server(self, extra: str = "", *, workers: int = 1) -> AbstractAsyncContextManager[Server]:
-        """A private `serve` with an empty cache in front of the origin, for as long as the context lasts.
-
-        Args:
-            extra: TOML put behind the stage's own, which has `[server]`, `[admin]`, `[log]`; a string may hold
-                `[cache]`, `[coalescing]`, `[origin]` tables.
+        Of our own, a private `serve` with an empty cache; `tables` are laid over the stage's config. "FOLDER" in
+        their strings is a folder that goes with the server. Somebody else's is as it is.
         """
+        ...
+
+    def tag(self) -> str:
+        """A part of a key that no key had before: `SIZE/TAG/name` is cold, and counted by itself."""
+        ...
+
+    async def counts(self, tag: str) -> OriginCounts | None:
+        """What the origin was asked for keys with `/tag/` in them; None where it cannot be asked."""
         ...
 
     async def load(self, plan: Plan) -> Result:
@@ -94,14 +109,14 @@ class Scenario:
     Args:
         summary: one sentence, what it measures.
         run: with parameters by name, parsed; its rows.
-        takes_target: whether somebody else's server can be measured with it.
+        needs: what it can measure.
     """
 
     name: str
     summary: str
     run: Callable[[Stage, Mapping[str, Any]], Awaitable[list[Row]]]
     parameters: tuple[Parameter, ...] = ()
-    takes_target: bool = True
+    needs: Needs = Needs.ORIGIN
 
     def settings(self, given: Mapping[str, str]) -> dict[str, Any]:
         """All parameters, parsed: those given, the others at their defaults.

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Self
 
 import trio
 
-from yatagarasu.units import format_duration
+from yatagarasu.units import format_duration, readable_size
 from yatagarasu.warm.item import Malformed
 from yatagarasu.warm.outcome import Kind
-from yatagarasu.warm.report import Failure, Tally, readable_size
+from yatagarasu.warm.report import Failure, Tally
 
 if TYPE_CHECKING:
     from rich.progress import Progress

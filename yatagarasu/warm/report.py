@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from yatagarasu.units import format_duration
+from yatagarasu.units import format_duration, readable_size
 from yatagarasu.warm.outcome import Kind, Outcome
 
 # Different reasons that are told apart, and failures that are shown one by one.
@@ -124,11 +124,3 @@ class Tally:
 def _rate(count: int, seconds: float) -> str:
     rate = count / seconds if seconds else 0.0
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
-
-
-def readable_size(size: float) -> str:
-    """Bytes as a person reads them: "1.5 GiB"."""
-    for unit, factor in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
-        if size >= factor:
-            return f"{size / factor:,.1f} {unit}"
-    return f"{size:.0f} B"
