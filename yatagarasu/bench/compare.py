@@ -52,7 +52,8 @@ def _identity(row: Row) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 def _change(row: Row, then: Row, name: str) -> RowChange | None:
     now, before = row.spread(name), then.spread(name)
-    if now is None or before is None:
+    # Of the long survival table only what has changed is of interest.
+    if now is None or before is None or (name == "whole" and now.median == before.median):
         return None
     ratio = _ratio(now, before, is_more_better=name in _MORE_IS_BETTER)
     return RowChange(row.name, name, before.median, now.median, ratio) if ratio is not None else None

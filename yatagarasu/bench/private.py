@@ -38,8 +38,8 @@ def private_config(own: Mapping[str, Any] | None, tables: Tables, endpoint: str,
         buckets = [dict(bucket) for bucket in own.get("buckets", [])[:1]]
         if not buckets:
             raise ConfigError("the config to be measured has no [[buckets]]")
-        if isinstance(merged.get("cache", {}).get("disk"), dict):
-            merged["cache"]["disk"] = merged["cache"]["disk"] | {"path": "FOLDER/disk"}
+        if "disk" in own.get("cache", {}):
+            merged = _merge(merged, {"cache": {"disk": {"path": "FOLDER/disk"}}})
     merged = _merge(merged, tables)
     bucket = buckets[0]
     bucket.pop("directory", None)

@@ -93,8 +93,8 @@ COALESCING = Scenario(
     "the same load with coalescing off and on: herds on one cold object after the other",
     _coalescing,
     (
-        number("clients", "32", "that want each object"),
-        number("objects", "4", "wanted at the same time"),
+        number("clients", "64", "that want each object"),
+        number("objects", "8", "wanted at the same time"),
         size("size", "64KiB", "of each object"),
         duration("latency", "20ms", "of the origin, before each answer"),
     ),
