@@ -139,6 +139,7 @@ def fate(row: Row) -> str:
 
 
 def main() -> None:
+    """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("load", nargs="*", default=LOADS, help=f"scenarios [{' '.join(LOADS)}]")
     parser.add_argument("--seconds", type=float, default=4.0, help="of each load")

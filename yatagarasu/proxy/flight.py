@@ -333,7 +333,9 @@ class Flight:
             counts[self.fetch.bucket] = counts.get(self.fetch.bucket, 0) + len(data)
         if self._brought_bytes >= _PROGRESS_BYTES:
             self._brought_bytes = 0
-            self._budget.progress()
+            # What the next failure would throw away is no progress: an origin that always cuts is not asked for ever.
+            if self._can_resume():
+                self._budget.progress()
 
     def _meets(self, end: int) -> bool:
         """Whether somebody else has brought, or is bringing, what comes next: then it is not fetched again (F1)."""
