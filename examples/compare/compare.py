@@ -37,7 +37,7 @@ def servers(folder: Path) -> dict[str, tuple[list[str], int]]:
         found["nginx"] = ([*command, "-g", "user root;"] if os.geteuid() == 0 else command, 19401)
     if varnish is not None:
         options = ["-F", "-n", str(folder / "varnish"), "-f", str(HERE / "varnish.vcl"), "-a", "127.0.0.1:19402"]
-        found["Varnish"] = ([varnish, *options, "-s", "malloc,1g"], 19402)
+        found["Varnish"] = ([varnish, *options, "-s", "malloc,4g"], 19402)
     return found
 
 

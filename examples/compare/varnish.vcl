@@ -1,5 +1,5 @@
 # Varnish before the embedded origin, as its users set it up. Started with
-# `varnishd -F -f varnish.vcl -a 127.0.0.1:19402 -s malloc,1g`.
+# `varnishd -F -f varnish.vcl -a 127.0.0.1:19402 -s malloc,4g`.
 vcl 4.1;
 
 backend origin {

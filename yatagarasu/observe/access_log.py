@@ -17,8 +17,8 @@ from yatagarasu.observe.scrub import strike_signatures
 # Lines held while nobody takes them; beyond it they are dropped and counted.
 _MAX_PENDING = 100_000
 _FLUSH_SECONDS = 0.2
-# Lines formatted in one go, about 3 ms: as long as a request may have to wait for its log.
-_FLUSH_AT = 2_000
+# Lines formatted in one go, about 1 ms: as long as a request may have to wait for its log.
+_FLUSH_AT = 512
 
 _SHORT = 256
 
