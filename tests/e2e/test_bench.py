@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Served, bucket_section, free_ports
+from tests.e2e.conftest import BUCKET, RealS3, Served, bucket_section, free_ports
 
 pytestmark = pytest.mark.e2e
 
@@ -164,6 +164,31 @@ def test_any_url_can_be_measured(origin: str, tmp_path: Path):
     assert "origin_requests" not in hit
 
 
+def test_a_real_s3_server_by_itself_and_behind_us(seaweed: RealS3, serve: Callable[..., Served], tmp_path: Path):
+    client = seaweed.client()
+    client.put_object(Bucket=BUCKET, Key="bench-object", Body=os.urandom(50_000))
+    presigned = client.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": "bench-object"})
+    served = serve(bucket_section(seaweed.endpoint))
+    found = {}
+    for name, url in (("s3", presigned), ("ours", f"{served.url}/b/bench-object")):
+        out = tmp_path / f"{name}.json"
+        done = bench("hit", "range", "--target", url, "--seconds", "1", "--runs", "1", "--json", out, "-q")
+        assert done.returncode == 0, done.stdout + done.stderr
+        found[name] = rows_of(out)
+        hit, ranges = numbers(found[name]["hit"]), numbers(found[name]["range"])
+        assert hit["failed"] == ranges["failed"] == 0
+        assert hit["body_bytes"] / hit["seconds"] == pytest.approx(hit["rate"] * 50_000, rel=0.2)
+        assert hit["good"] > 20
+    # Every one of ours came out of the cache: the metrics have seen as many requests, and one origin request.
+    text = httpx.get(f"{served.admin_url}/metrics", trust_env=False).text
+    total = sum(
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith("yatagarasu_origin_requests_total")
+    )
+    assert total == 1
+
+
 def test_a_config_of_ones_own_is_what_is_measured(tmp_path: Path):
     config = tmp_path / "own.toml"
     config.write_text(
@@ -187,6 +212,7 @@ def test_a_config_of_ones_own_is_what_is_measured(tmp_path: Path):
     [
         (["nothing"], "there is no scenario 'nothing'"),
         (["hit", "--set", "size=x"], "size=x"),
+        (["--set", "size=1KiB"], "scenarios that are named"),
         (["--fail-under", "0.9"], "needs --compare"),
         (["--target", "http://127.0.0.1:1/x"], "cannot measure http://127.0.0.1:1/x"),
         (["--target", "nonsense"], "cannot measure nonsense"),

@@ -42,8 +42,10 @@ class Wanted:
 
     def turns(self) -> list[Turn]:
         """What to run. Raises ConfigError."""
-        if self.names or self.settings:
-            return chosen(self.names or ["hit"], self.settings, self.needs)
+        if self.names:
+            return chosen(self.names, self.settings, self.needs)
+        if self.settings:
+            raise ConfigError("--set is for scenarios that are named: yatagarasu bench SCENARIO --set ...")
         return tour(self.seconds or 30.0, self.needs)
 
     def stage(self, watch: BenchWatch) -> AbstractAsyncContextManager[LocalStage | ForeignStage]:
