@@ -180,6 +180,7 @@ class System:
             access_log=self.access_log,
             log=self.log,
             probe=self._probe,
+            clock=time.time,
             peers=self.peering.peers if self.peering is not None else None,
         )
 

@@ -5,8 +5,9 @@ import random
 import pytest
 import trio
 
-from tests.fakes import Play
+from tests.fakes import Play, RecordingClient, Rig, ScriptedOrigin
 from yatagarasu.errors import OriginBroken, OriginUnreachable
+from yatagarasu.http.headers import Headers
 from yatagarasu.proxy.fetch import FlightSettings
 
 DATA = random.Random(8).randbytes(20_000)
@@ -137,4 +138,34 @@ async def test_a_route_without_a_cache_stores_nothing(autojump_clock, make_rig, 
     for _ in range(2):
         assert (await rig.ask()).header("x-cache") == "PASS"
     assert len(origin.requests) == 2
+    await rig.settle()
+
+
+async def test_a_refusal_of_everybody_is_one_request(autojump_clock, make_rig, origin):
+    origin.default = Play(latency=0.1, status=403)
+    rig = make_rig()
+    clients = await rig.herd(20, apart=0.02)
+    assert {client.status for client in clients} == {403}
+    assert len(origin.requests) == 1
+    await rig.settle()
+
+
+@pytest.mark.parametrize("apart", [0.0, 0.05, 0.3], ids=["together", "in flight", "right after"])
+@pytest.mark.parametrize("first", ["bad", None], ids=["bad credentials", "none"])
+async def test_a_refusal_of_one_client_is_not_anothers(autojump_clock, nursery, apart, first):
+    class Strict(ScriptedOrigin):
+        def _answer(self, request, play):
+            is_known = Headers(request.headers).get("authorization") == "good"
+            return super()._answer(request, play if is_known else Play(status=403))
+
+    origin = Strict({"k": b"data"}, default=Play(latency=0.1))
+    rig = Rig(nursery, origin, is_signed=False, forwarded=frozenset({"authorization"}))
+    clients = [RecordingClient() for _ in range(3)]
+    async with trio.open_nursery() as asking:
+        for index, client in enumerate(clients):
+            fields = {"authorization": "good"} if index else {"authorization": first} if first else {}
+            asking.start_soon(lambda client=client, fields=fields: rig.ask(client=client, **fields))
+            await trio.sleep(apart)
+    assert [client.status for client in clients] == [403, 200, 200]
+    assert all(client.body == b"data" for client in clients[1:])
     await rig.settle()

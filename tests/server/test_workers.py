@@ -42,6 +42,10 @@ from yatagarasu.server.workers import Plan
 
 supervisor._READY_SECONDS = 0.4
 
+def say(text):
+    # In one piece: several processes write into this pipe.
+    os.write(1, f"{text}\n".encode())
+
 def work(seat):
     if kind == "exit":
         print("cannot work", file=sys.stderr)
@@ -55,7 +59,7 @@ def work(seat):
     seat.announce()
     signals = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)]
     assert signals == [signal.SIG_IGN] * 2, signals
-    print(f"up {seat.index} of {seat.count}, pid {os.getpid()}, peers {len(seat.peer_paths)}", flush=True)
+    say(f"up {seat.index} of {seat.count}, pid {os.getpid()}, peers {len(seat.peer_paths)}")
     if kind == "once" and seat.index == 0 and not seat.board.restarts(0):
         time.sleep(0.1)
         return 5
@@ -73,10 +77,10 @@ class Planner:
         return Plan(((),) * asked["count"], (), None, work, asked.get("drain", 5.0))
 
     def keep(self, plan):
-        print("keep", None if plan is None else len(plan.listeners), flush=True)
+        say(f"keep {None if plan is None else len(plan.listeners)}")
 
 log = Log(level="debug")
-ready = lambda plan: print("ready", len(plan.listeners), flush=True)
+ready = lambda plan: say(f"ready {len(plan.listeners)}")
 try:
     sys.exit(supervisor.Supervisor(Planner(), log=log, on_ready=ready).run())
 except ConfigError as exc:

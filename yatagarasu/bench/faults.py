@@ -12,8 +12,9 @@ class Fault:
 
     Seconds: `latency` before the head, `slow_head` between its bytes. Bytes: `bandwidth` per second,
     `cut_after`, `reset_after` and `stall_after` count body bytes; `lying_length` is added to Content-Length.
-    `replace_after` puts `new_data` in the object's place once that many body bytes have gone out, and
-    `new_data` alone does so before the answer; the answer under way goes on with the old bytes.
+    `reset_in_head` resets after half of the head. `replace_after` puts `new_data` in the object's place once that
+    many body bytes have gone out, and `new_data` alone does so before the answer; the answer under way goes on with
+    the old bytes.
     """
 
     latency: float = 0.0
@@ -27,6 +28,7 @@ class Fault:
     code: str | None = None
     reset_before_head: bool = False
     close_before_head: bool = False
+    reset_in_head: bool = False
     garbage: bool = False
     huge_head: bool = False
     missing_etag: bool = False

@@ -208,6 +208,10 @@ class _Connection:
         if fault.huge_head:
             pairs.append(("x-filler", "x" * 200_000))
         head = encode_head(answer.status, pairs) + b"\r\n"
+        if fault.reset_in_head:
+            await self._send(head[: len(head) // 2])
+            self._reset()
+            return False
         if fault.slow_head:
             for byte in head:
                 await self._send(bytes((byte,)))

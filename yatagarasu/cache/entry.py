@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 # (RFC 9111, section 4.1) appends its selecting header values after another NUL.
 Key = str
 
+# Clocks are corrected by a little all the time. An entry from further in the future was stored before the clock was
+# set back; how old it is nobody knows.
+CLOCK_TOLERANCE_SECONDS = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
@@ -60,7 +64,9 @@ class Entry:
         return max(0.0, self.initial_age + now - self.response_time)
 
     def fresh_for(self, now: float) -> float:
-        """Seconds of freshness left at epoch `now`; zero or less is stale."""
+        """Seconds of freshness left at epoch `now`; zero or less is stale, as is what comes from the future."""
+        if now < self.response_time - CLOCK_TOLERANCE_SECONDS:
+            return min(0.0, self.lifetime.fresh_seconds)
         return self.lifetime.fresh_seconds - self.age(now)
 
     @property

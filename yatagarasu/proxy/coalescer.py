@@ -17,6 +17,7 @@ from yatagarasu.cache.policy import NotStorable
 from yatagarasu.cache.tags import tags_of
 from yatagarasu.cache.tiers import Tiers
 from yatagarasu.errors import (
+    AccessError,
     InternalError,
     ObjectChanged,
     OriginError,
@@ -476,7 +477,9 @@ class Coalescer:
         if error is not None:
             is_ours = isinstance(error, OriginError | InternalError)
             (self._log.error if is_ours else self._log.debug)("flight_failed", exc=error)
-            if isinstance(error, OriginError | InternalError) and not isinstance(error, ObjectChanged):
+            # Refused for what we are, not for what this client is, everybody is refused alike.
+            is_verdict = is_ours or (isinstance(error, AccessError) and not flight.fetch.authorized)
+            if is_verdict and not isinstance(error, ObjectChanged):
                 self._failures.remember((flight.fetch.key, flight.method), error, self.settings.failure_ttl)
         if assembly is not None:
             if flight in assembly.flights:

@@ -16,6 +16,7 @@ from yatagarasu.cache.policy import Decision, decide, may_serve_on_error
 from yatagarasu.cache.tiers import Tiers
 from yatagarasu.cache.variants import variant_key
 from yatagarasu.errors import (
+    AccessError,
     Gone,
     NoSuchKey,
     ObjectChanged,
@@ -175,8 +176,16 @@ class Finder:
     ) -> Found | None:
         """Launch or join the flight for this key's head; None where another look is needed after it."""
         span = self._span(block) if method == "GET" else Span()
-        flight, is_leader = self._coalescer.launch_or_join(fetch, method=method, span=span, conditional=conditional)
-        lease = await self._coalescer.wait_head(flight, is_leader=is_leader)
+        flight, is_leader = None, False
+        try:
+            flight, is_leader = self._coalescer.launch_or_join(fetch, method=method, span=span, conditional=conditional)
+            lease = await self._coalescer.wait_head(flight, is_leader=is_leader)
+        except AccessError:
+            # What another client's credentials, or the lack of them, were refused says nothing about these.
+            is_anothers = fetch.authorized or (flight is not None and flight.fetch.authorized)
+            if is_leader or not is_anothers:
+                raise
+            return await self._alone(fetch, line, block)
         entry = flight.entry if lease is None else lease.assembly.entry
         if lease is not None and not lease.assembly.is_shared:
             return Found(lease.assembly.entry, CacheOutcome.PASS, lease)

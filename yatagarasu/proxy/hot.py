@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from yatagarasu.cache.body import Body, Bytes, MemoryBody
-from yatagarasu.cache.entry import Entry
+from yatagarasu.cache.entry import CLOCK_TOLERANCE_SECONDS, Entry
 from yatagarasu.http.headers import Headers, Pair
 from yatagarasu.http.wire import HeaderBlock, encode_head
 from yatagarasu.proxy.outcome import CacheOutcome
@@ -18,7 +18,7 @@ class HotAnswer:
     """What a plain GET or HEAD of one entry is answered with, or a GET of one range of it.
 
     `head` lacks the request id and the empty line; `body` is whole, and where it is in a file, `data` is empty.
-    Valid before `fresh_until`, exact before `renew_at` (epoch seconds).
+    Valid from `fresh_from` until before `fresh_until`, exact before `renew_at` (epoch seconds).
     """
 
     __slots__ = (
@@ -28,6 +28,7 @@ class HotAnswer:
         "body",
         "bucket",
         "data",
+        "fresh_from",
         "fresh_until",
         "head",
         "renew_at",
@@ -42,6 +43,7 @@ class HotAnswer:
         self.body = entry.body
         self.data = data
         self.size = entry.body.size or 0
+        self.fresh_from = entry.response_time - CLOCK_TOLERANCE_SECONDS
         self.fresh_until = fresh_until
         self.head = b""
         self.renew_at = 0.0

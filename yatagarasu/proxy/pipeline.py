@@ -145,7 +145,7 @@ class Pipeline:
             assert line.route is not None
             answer = entry.derived["hot"] = hot_answer(entry, line.route)
         assert isinstance(answer, HotAnswer)
-        if now >= answer.fresh_until:
+        if not answer.fresh_from <= now < answer.fresh_until:
             return None
         if now >= answer.renew_at:
             answer.renew(entry, now)
@@ -330,9 +330,10 @@ class Pipeline:
     async def _fail(self, request: Request, client: Client, result: Result, error: YatagarasuError) -> None:
         """Tell the client of an error, or cut it off where it has had bytes already (F5)."""
         result.cause = str(error)
-        error.add(request_id=request.request_id)
-        if isinstance(error, InternalError):
-            self._log.error("request_failed", exc=error)
+        if result.has_begun or error.http_status >= 500:
+            # The flight has its own line, once; this one is found by the id that this client was told.
+            write = self._log.error if isinstance(error, InternalError) else self._log.warning
+            write("request_failed", exc=error, request_id=request.request_id)
         if result.has_begun:
             result.is_clean = False
             return
