@@ -91,10 +91,13 @@ class Front:
         async def relay(plain: trio.SocketStream) -> None:
             stream = trio.SSLStream(plain, context, server_side=True, https_compatible=True)
             try:
-                async with stream, await trio.open_tcp_stream("127.0.0.1", self._origin.port) as inner:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(_pump, inner, stream, nursery.cancel_scope)
-                        await _pump(stream, inner, nursery.cancel_scope)
+                async with (
+                    stream,
+                    await trio.open_tcp_stream("127.0.0.1", self._origin.port) as inner,
+                    trio.open_nursery() as nursery,
+                ):
+                    nursery.start_soon(_pump, inner, stream, nursery.cancel_scope)
+                    await _pump(stream, inner, nursery.cancel_scope)
             except (OSError, trio.BrokenResourceError):
                 return  # A handshake that the proxy has refused.
 

@@ -1,4 +1,4 @@
-"""The wall clock jumps, as NTP, a paused virtual machine or an operator make it: no byte and no answer is lost by it."""
+"""The wall clock jumps, as NTP, a paused virtual machine or an operator make it: no answer is lost by it."""
 
 import random
 import time
