@@ -34,7 +34,8 @@ class Row:
         stored: where an expired entry is, and may not be used stale.
         stale: where it may.
         ranged: in phase range, where that differs from `fresh`.
-        requests: what the origin may see per key, before the pipelining client asks again.
+        requests: what the origin may see per key and client's request.
+        job_requests: the same per item of a warming job; None: `requests` for each of its three tries.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Row:
     stale: tuple[str, ...] | None = None
     ranged: tuple[str, ...] | None = None
     requests: int = 1
+    job_requests: int | None = None
 
     @property
     def is_throttling(self) -> bool:
@@ -99,7 +101,14 @@ ROWS = (
     Row("403, access denied", _always(Fault(status=403, code="AccessDenied")), fresh=("403",)),
     Row("404", _always(Fault(status=404, code="NoSuchKey")), fresh=("404",)),
     # In the body. (A length that is too short under a matching ETag is a shorter object to whoever reads it.)
-    Row("length lies: too long", _always(Fault(lying_length=1000)), fresh=("cut",), ranged=("new",), requests=4),
+    Row(
+        "length lies: too long",
+        _always(Fault(lying_length=1000)),
+        fresh=("cut",),
+        ranged=("new",),
+        requests=4,
+        job_requests=18,
+    ),
     Row("cut, once", _once(_CUT), requests=2),
     Row("cut", _always(_CUT), requests=3),
     Row("reset, once", _once(Fault(reset_after=HALF)), requests=2),

@@ -147,11 +147,13 @@ class Stage:
             for answer in self.leaders.get(name, []):
                 self._check_answer("leader", 0, answer)
             asked = self.proxy.origin.request_count(name) - self.before[name]
-            # The second time that the pipelining client asks has its own budget, and so have a job's three tries.
-            rounds = (2 if name == "pipelines" else 1) + (3 if self.phase == "warming" else 0)
             if self.is_throttled:
                 continue
-            assert asked <= self.row.requests * rounds, f"{self.phase}, {name}: {asked} requests"
+            # The second time that the pipelining client asks has its own budget.
+            budget = self.row.requests * (2 if name == "pipelines" else 1)
+            if self.phase == "warming":
+                budget += self.row.job_requests or 3 * self.row.requests
+            assert asked <= budget, f"{self.phase}, {name}: {asked} requests"
         self._check_log()
 
     def _check_answer(self, name: str, index: int, answer: Answer) -> None:

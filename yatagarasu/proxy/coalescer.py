@@ -456,12 +456,16 @@ class Coalescer:
         assembly = flight.assembly
         if assembly is None or not flight.is_shared or any(lease.has_begun for lease in assembly.leases):
             return False
+        slot = (flight.fetch.key, flight.method)
+        if slot in self._heads and self.settings.enabled:
+            # Somebody has come meanwhile and launched another: its readers and waiters join that.
+            raise ObjectChanged("another fetch has begun", **flight.fetch.context()) from cause
         error = ObjectChanged("the fetch began again", **flight.fetch.context())
         error.__cause__ = cause
         self._disown(assembly, error)
         assembly.flights.remove(flight)
         if self.settings.enabled:
-            self._heads.setdefault((flight.fetch.key, flight.method), flight)
+            self._heads[slot] = flight
         flight.entry = None
         assembly.first = None
         assembly.body.wake()

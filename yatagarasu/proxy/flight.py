@@ -26,7 +26,7 @@ from yatagarasu.errors import (
     YatagarasuError,
 )
 from yatagarasu.http.headers import Pair
-from yatagarasu.http.ranges import parse_content_range
+from yatagarasu.http.ranges import parse_content_range, parse_range
 from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
 from yatagarasu.origin.client import OriginRequest, OriginResponse
@@ -53,7 +53,10 @@ class Landing(Protocol):
         ...
 
     def on_restart(self, flight: "Flight", cause: OriginError) -> bool:
-        """Begin again without a strong ETag (F3): False where a client has had a byte already."""
+        """Begin again without a strong ETag (F3): False where a client has had a byte already.
+
+        Raises ObjectChanged where another flight fetches it by now.
+        """
         ...
 
     def on_landed(self, flight: "Flight") -> None:
@@ -241,11 +244,11 @@ class Flight:
             got = parse_content_range(response.headers.get("content-range"))
             if got is None or got.start is None or got.stop is None:
                 raise OriginBroken("206 without a usable Content-Range", endpoint=response.endpoint)
-            asked = self.span
-            if self.is_shared and asked.suffix is None and (got.start > asked.start or asked.is_whole):
+            asked = self._asked()
+            if asked is None or (asked.suffix is None and got.start > asked.start):
+                wanted = "the whole" if asked is None else asked.field()
                 raise OriginBroken(
-                    f"asked for {asked.field()}, got bytes {got.start}-{got.stop - 1}",
-                    endpoint=response.endpoint,
+                    f"asked for {wanted}, got bytes {got.start}-{got.stop - 1}", endpoint=response.endpoint
                 )
             self.start = self.pos = got.start
             self.stop = got.stop
@@ -254,6 +257,16 @@ class Flight:
             self.stop = None
         else:
             raise await origin_failure(response)
+
+    def _asked(self) -> Span | None:
+        """The range that was asked for: what we need, or in an answer for one client what that asked for itself."""
+        if self.is_shared:
+            return None if self.span.is_whole else self.span
+        specs = parse_range(dict(self.extra_headers).get("range"))
+        if specs is None:
+            return None
+        first, last = specs[0].first, specs[0].last
+        return Span(suffix=last) if first is None else Span(first)
 
     async def _check_same(self, response: OriginResponse) -> None:
         """Hold a further answer against the generation that is being put together (F3, F4)."""
