@@ -77,7 +77,6 @@ async def _no_check(self: object, response: object) -> None:
     ],
 )
 def test_what_is_untrue_is_told(data: bytes, is_clean: bool, said: str):
-    import random
 
     client = SimClient(random.Random(1), "c", "GET", "k", {})
     client.data += data
