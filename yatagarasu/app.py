@@ -200,7 +200,7 @@ class System:
 
         settings = order.settings(time.time())
         warmer = InsideWarmer(places, inside, self.tiers, settings.filters)
-        return WarmJob(source_of(order, route), warmer, settings, journal=journal)
+        return WarmJob(source_of(order, route), warmer, settings, journal=journal, scrub=self.log.scrubber.scrub)
 
     async def _probe(self, path: str) -> tuple[int, bytes]:
         answer = await self.admin.handle("GET", path, Headers())

@@ -14,6 +14,7 @@ from yatagarasu.cli.serve import serve
 from yatagarasu.cli.validate_config import validate_config
 from yatagarasu.cli.warm_cache import warm_cache
 from yatagarasu.errors import ConfigError, YatagarasuError, describe
+from yatagarasu.observe.scrub import strike_signatures
 
 app = typer.Typer(
     name="yatagarasu",
@@ -50,7 +51,7 @@ def run() -> int:
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 1
     except YatagarasuError as exc:
-        print(f"yatagarasu: {exc}", file=sys.stderr)
+        print(strike_signatures(f"yatagarasu: {exc}"), file=sys.stderr)
         return 1
     except BaseExceptionGroup as group:
         known = group.subgroup(YatagarasuError)
@@ -59,6 +60,7 @@ def run() -> int:
         leaf: BaseException = known
         while isinstance(leaf, BaseExceptionGroup):
             leaf = leaf.exceptions[0]
-        print(f"yatagarasu: {leaf if isinstance(leaf, ConfigError) else describe(leaf)}", file=sys.stderr)
+        said = leaf if isinstance(leaf, ConfigError) else describe(leaf)
+        print(strike_signatures(f"yatagarasu: {said}"), file=sys.stderr)
         return 1
     return int(result or 0)

@@ -12,6 +12,8 @@ import trio
 from yatagarasu.cli.progress import WarmProgress
 from yatagarasu.config.model import Config
 from yatagarasu.errors import ConfigError
+from yatagarasu.observe.scrub import Scrubber
+from yatagarasu.parts import secrets_of
 from yatagarasu.warm.job import WarmJob
 from yatagarasu.warm.journal import Journal, job_digest
 from yatagarasu.warm.order import Order
@@ -77,6 +79,7 @@ class Warming:
                     is_repeatable="-" not in order.lists,
                     on_malformed=progress.malformed,
                     on_failure=on_failure,
+                    scrub=Scrubber(secrets_of(self._config) if self._config is not None else []).scrub,
                 )
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._watch, signals, nursery.cancel_scope)

@@ -191,4 +191,6 @@ def keyed_by(route: Route, primary: Key, headers: Headers) -> Key:
     """The cache key with the values of the route's `cache_key_headers`."""
     if not route.keyed:
         return primary
-    return primary + "\0" + "\0".join(f"{name}:{headers.get(name, '')}" for name in route.keyed)
+    # A field that is empty is not one that is absent.
+    values = ((name, headers.get(name)) for name in route.keyed)
+    return primary + "\0" + "\0".join(name if value is None else f"{name}:{value}" for name, value in values)

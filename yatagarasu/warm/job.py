@@ -7,12 +7,13 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import trio
 
 from yatagarasu.errors import ConfigError, YatagarasuError
+from yatagarasu.observe.scrub import strike_signatures
 from yatagarasu.warm.filters import Filters
 from yatagarasu.warm.item import Item, Malformed
 from yatagarasu.warm.journal import Journal, Past
@@ -65,6 +66,7 @@ class WarmJob:
         open_source: the list from its beginning; called once more where the list is not the one that the journal knows.
         is_repeatable: whether it can be.
         on_malformed, on_failure: told as it happens.
+        scrub: takes secrets out of what an origin says; its words are in the reasons.
         clock: epoch seconds.
 
     Attributes:
@@ -81,10 +83,12 @@ class WarmJob:
         is_repeatable: bool = True,
         on_malformed: Callable[[Malformed], None] = lambda line: None,
         on_failure: Callable[[Failure], None] = lambda failure: None,
+        scrub: Callable[[str], str] = strike_signatures,
         rng: random.Random | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.tally = Tally()
+        self._scrub = scrub
         self.settings = settings
         self._open_source = open_source
         self._warmer = warmer
@@ -163,6 +167,7 @@ class WarmJob:
 
     def _fail(self, error: YatagarasuError) -> None:
         """End the job: nobody shall have to take an error out of groups."""
+        error.args = (self._scrub(str(error)),)
         self._fatal = self._fatal or error
         self._scope.cancel()
 
@@ -249,7 +254,8 @@ class WarmJob:
             outcomes.append(await self._warmer.warm(item, part))
             if outcomes[-1].kind in (Kind.FAILED, Kind.SKIPPED):
                 break
-        return combine(outcomes)
+        found = combine(outcomes)
+        return replace(found, reason=self._scrub(found.reason)) if found.kind is Kind.FAILED else found
 
     # Reading
 
