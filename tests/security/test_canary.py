@@ -51,6 +51,8 @@ class Echo(socketserver.BaseRequestHandler):
                 data += more
             head, _, data = data.partition(b"\r\n\r\n")
             self.request.sendall(self.answer(head))
+            if b"cut" in head.split(b" ")[1] or b"garbage" in head.split(b" ")[1]:
+                return
 
     @staticmethod
     def answer(head: bytes) -> bytes:

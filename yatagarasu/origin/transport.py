@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
 _MAX_HEAD_BYTES = 64 * 1024
+_START = b"HTTP/1."
 _FIRST_BYTES = 64 * 1024
 # Per read of a large body: fewer, larger reads; beyond this nothing is gained.
 _BODY_BYTES = 256 * 1024
@@ -311,7 +312,7 @@ class OriginTransport:
             if end < 0:
                 if len(buffer) > _MAX_HEAD_BYTES:
                     raise OriginBroken("a response head over 64 KiB")
-                if buffer and not b"HTTP/1.".startswith(buffer[:7]):
+                if not _START.startswith(buffer[: len(_START)]):
                     raise OriginBroken("the answer is not HTTP/1")
                 try:
                     data = await connection.receive_some(_FIRST_BYTES)
@@ -327,6 +328,9 @@ class OriginTransport:
                 continue
             if end > _MAX_HEAD_BYTES:
                 raise OriginBroken("a response head over 64 KiB")
+            # llhttp would forgive empty lines before it: whether it saw them depended on how the bytes arrive.
+            if not buffer.startswith(_START):
+                raise OriginBroken("the answer is not HTTP/1")
             status, minor, headers = parse_head(buffer[: end + 4])
             buffer = buffer[end + 4 :]
             if 100 <= status < 200:
