@@ -37,6 +37,10 @@ _ACCEPTS = 64
 _SWEEP_SECONDS = 1.0
 # What a new connection gets to send its first request while we drain.
 _FRESH_SECONDS = 1.0
+# And a kept-alive one to send its next: a client in the middle of its work is told `Connection: close` in that answer,
+# where a connection that closes under its request would be an error to it. Idle for longer, nobody is about to ask.
+_PARTING_SECONDS = 0.5
+_PARTING_POLL_SECONDS = 0.1
 # After a failed accept (no descriptors left): long enough for some to come back.
 _ACCEPT_PAUSE_SECONDS = 0.5
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
@@ -277,10 +281,15 @@ class Reactor:
         """Finish what is under way, take nothing new, and return when the last connection has gone."""
         self.is_draining = True
         self.stop_accepting()
-        for connection in list(self.connections.values()):
-            # A client that has just connected has its first request under way: it cannot know that we are leaving.
-            if connection.state is State.READING and not connection.has_partial_request and not connection.is_fresh:
-                connection.close()
         while self.connections:
+            self.now = now = time.monotonic()
+            for connection in list(self.connections.values()):
+                # A client that has just connected has its first request under way: it cannot know that we are leaving.
+                is_idle = connection.state is State.READING and not connection.has_partial_request
+                if is_idle and not connection.is_fresh and now - connection.since > _PARTING_SECONDS:
+                    connection.close()
+            if not self.connections:
+                return
             self._emptied = trio.Event()
-            await self._emptied.wait()
+            with trio.move_on_after(_PARTING_POLL_SECONDS):
+                await self._emptied.wait()
