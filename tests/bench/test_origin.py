@@ -147,7 +147,7 @@ async def test_a_signature_is_asked_for_where_keys_are_set(nursery):
         (Fault(headers=[("cache-control", "private")]), lambda answer: b"cache-control: private" in answer),
         (Fault(new_data=b"new"), lambda answer: answer.endswith(b"\r\n\r\nnew")),
     ],
-    ids=str,
+    ids=[f"fault {number}" for number in range(14)],
 )
 async def test_faults(origin, fault, check):
     origin.faults.add(fault, key="k", count=1)

@@ -1,8 +1,8 @@
 """The fault matrix as a table: a row a fault, and what has to come of it in every phase.
 
 Outcomes: `new`, the object as it is now, every byte; `old`, the stored one, every byte; `cut`, a beginning of one of
-them and an end that nobody takes for clean; a number, that status with an error document. Where two may come, both
-stand there: which one is a matter of who was first.
+them and an end that nobody takes for clean; `short`, the beginning that a lying origin says is all; a number, that
+status with an error document. Where two may come, both stand there: which one is a matter of who was first.
 """
 
 import random
@@ -35,6 +35,7 @@ class Row:
         stale: where it may.
         ranged: in phase range, where that differs from `fresh`.
         requests: what the origin may see per key and client's request.
+        ranged_requests: the same in phase range, where that differs.
         job_requests: the same per item of a warming job; None: `requests` for each of its three tries.
     """
 
@@ -46,6 +47,7 @@ class Row:
     stale: tuple[str, ...] | None = None
     ranged: tuple[str, ...] | None = None
     requests: int = 1
+    ranged_requests: int | None = None
     job_requests: int | None = None
 
     @property
@@ -86,7 +88,7 @@ ROWS = (
     Row("closed before head", _always(Fault(close_before_head=True)), fresh=("502",), stale=OLD, requests=3),
     Row("reset in head, once", _once(Fault(reset_in_head=True)), requests=2),
     Row("reset in head", _always(Fault(reset_in_head=True)), fresh=("502",), stale=OLD, requests=3),
-    Row("slow head", _always(Fault(slow_head=0.0002))),
+    Row("slow head", _always(Fault(slow_head=0.00002))),
     Row("head too late, once", _once(Fault(latency=5.0)), requests=2),
     Row("head too late", _always(Fault(latency=5.0)), fresh=("504",), stale=OLD, requests=3),
     Row("garbage", _always(Fault(garbage=True)), fresh=("502",), stale=OLD, requests=3),
@@ -100,7 +102,7 @@ ROWS = (
     Row("403, credentials expired", _always(Fault(status=403, code="ExpiredToken")), fresh=("502",), stale=OLD),
     Row("403, access denied", _always(Fault(status=403, code="AccessDenied")), fresh=("403",)),
     Row("404", _always(Fault(status=404, code="NoSuchKey")), fresh=("404",)),
-    # In the body. (A length that is too short under a matching ETag is a shorter object to whoever reads it.)
+    # In the body
     Row(
         "length lies: too long",
         _always(Fault(lying_length=1000)),
@@ -108,6 +110,14 @@ ROWS = (
         ranged=("new",),
         requests=4,
         job_requests=18,
+    ),
+    # Nobody can know that a shorter object was not meant; what is sent beyond it is nobody's next answer.
+    Row(
+        "length lies: too short",
+        _always(Fault(lying_length=-1000)),
+        fresh=("short",),
+        ranged=("new",),
+        ranged_requests=3,
     ),
     Row("cut, once", _once(_CUT), requests=2),
     Row("cut", _always(_CUT), requests=3),

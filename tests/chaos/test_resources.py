@@ -283,6 +283,7 @@ def test_out_of_descriptors(start: Callable[[Config], Served], embedded: Embedde
     assert served.stop() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_ten_thousand_connections(start: Callable[[Config], Served], embedded: EmbeddedOrigin):
     if raise_descriptor_limit() < 10_500:
@@ -317,6 +318,22 @@ def test_ten_thousand_connections(start: Callable[[Config], Served], embedded: E
 
 
 SIZE = 3 * MB
+EXPECTED = [bytes(pattern_bytes(number, 0, SIZE)) for number in range(20)]
+
+
+def _get(client: httpx.Client, url: str) -> bytes:
+    """One object whole, or HTTPError."""
+    has_begun = False
+    try:
+        with client.stream("GET", url) as found:
+            has_begun = True
+            return found.raise_for_status().read()
+    except httpx.TransportError:
+        if has_begun:
+            raise
+    # A kept-alive connection may end under a request, before any answer: then every client asks again, on a new
+    # one (RFC 9112, section 9.3.1). Only httpx leaves that to its callers.
+    return httpx.get(url, trust_env=False, timeout=20).raise_for_status().content
 
 
 def _fetch(served: Served, number: int, until: float) -> list[str]:
@@ -327,15 +344,16 @@ def _fetch(served: Served, number: int, until: float) -> list[str]:
             number += 7
             key = number % 20
             try:
-                found = client.get(f"{served.url}/b/k{key}")
+                got = _get(client, f"{served.url}/b/k{key}")
             except httpx.HTTPError as exc:
-                wrong.append(f"{time.monotonic()}:{type(exc).__name__}")
+                wrong.append(repr(exc))
                 continue
-            if found.status_code != 200 or found.content != pattern_bytes(key, 0, SIZE):
-                wrong.append(f"wrong {found.status_code} {len(found.content)}")
+            if got != EXPECTED[key]:
+                wrong.append(f"{len(got)} wrong bytes")
     return wrong
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 @pytest.mark.parametrize("workers", [1, 2])
 def test_signals_under_load(start: Callable[[Config], Served], embedded: EmbeddedOrigin, workers: int):
@@ -427,6 +445,7 @@ def test_a_killed_server_leaves_nothing_that_stops_the_next_one(
     assert os.listdir(tmp_path / "cache" / "tmp") == []
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_a_stampede_of_five_thousand(tmp_path: Path):
     raise_descriptor_limit()

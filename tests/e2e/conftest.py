@@ -63,7 +63,9 @@ def s3_client(endpoint: str, access_key: str, secret_key: str) -> Any:
 def free_ports(count: int) -> list[int]:
     """Ports below 20,000 that are free, as are those 10,000 above, which SeaweedFS takes for gRPC."""
     found: list[int] = []
-    port = 10_000 + os.getpid() % 5_000
+    # Processes that test side by side look in ranges of their own.
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    port = 10_000 + worker % 3 * 2_500 + os.getpid() % 2_000
     while len(found) < count:
         port += 1
         with socket.socket() as low, socket.socket() as high:

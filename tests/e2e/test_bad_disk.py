@@ -143,7 +143,7 @@ def files(cache: Path) -> list[Path]:
     return sorted(path for path in (cache / "data").rglob("*") if path.is_file())
 
 
-@pytest.mark.parametrize("suffix", ["", "-wal"])
+@pytest.mark.parametrize("suffix", ["", pytest.param("-wal", marks=pytest.mark.slow)])
 def test_a_corrupt_index_costs_nothing(start: Callable[..., Served], origin: str, cache: Path, suffix: str):
     fill(start, origin)
     (cache / f"index.sqlite{suffix}").write_bytes(b"nonsense" * 1000)
@@ -181,6 +181,7 @@ def test_truncated_and_overwritten_files_are_as_if_they_were_not_there(
     assert len(files(cache)) == len(OBJECTS)
 
 
+@pytest.mark.slow
 def test_foreign_files_stay(start: Callable[..., Served], origin: str, cache: Path):
     fill(start, origin)
     foreign = [cache / "notes.txt", cache / "data" / "README", cache / "data" / "ab" / "thesis.docx"]
@@ -220,6 +221,7 @@ def test_a_directory_that_vanishes_is_made_again(start: Callable[..., Served], o
     assert served.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_full_file_system_costs_nobody_a_byte_and_is_left_behind(
     start: Callable[..., Served], origin: str, cache: Path
 ):

@@ -60,6 +60,7 @@ def leftovers() -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_short_tour_measures_everything_and_leaves_nothing(tmp_path: Path):
     before = leftovers()
     out, page = tmp_path / "r.json", tmp_path / "r.html"
@@ -100,6 +101,7 @@ def test_a_short_tour_measures_everything_and_leaves_nothing(tmp_path: Path):
     assert leftovers() <= before
 
 
+@pytest.mark.slow
 def test_an_open_loop_keeps_its_rate_and_a_report_compares_with_itself(tmp_path: Path):
     out = tmp_path / "r.json"
     options = ("hit", "--set", "rate=500", "--seconds", "1", "--runs", "2", "--connections", "4", "-q")
@@ -116,6 +118,7 @@ def test_an_open_loop_keeps_its_rate_and_a_report_compares_with_itself(tmp_path:
     assert "ratios above 1 are better" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_slower_server_fails_the_comparison(tmp_path: Path):
     out = tmp_path / "r.json"
     options = ("hit", "--seconds", "0.5", "--runs", "2", "--connections", "4", "-q")
@@ -129,6 +132,7 @@ def test_a_slower_server_fails_the_comparison(tmp_path: Path):
     assert "worse" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_foreign_proxy_before_the_origin(origin: str, serve: Callable[..., Served], tmp_path: Path):
     """Our own server stands in for somebody else's: the bench only knows its URL."""
     served = serve(bucket_section(origin).replace('bucket = "bucket"', 'bucket = "bench"'))
@@ -150,6 +154,7 @@ def test_a_foreign_proxy_before_the_origin(origin: str, serve: Callable[..., Ser
     assert total["requests"] == miss["sent"] + 1 + 1 + 2 + numbers(rows["faults: stall, once"])["origin_requests"]
 
 
+@pytest.mark.slow
 def test_any_url_can_be_measured(origin: str, tmp_path: Path):
     out = tmp_path / "r.json"
     url = f"{origin}/bench/3000B/x"
@@ -163,6 +168,7 @@ def test_any_url_can_be_measured(origin: str, tmp_path: Path):
     assert "origin_requests" not in hit
 
 
+@pytest.mark.slow
 def test_a_real_s3_server_by_itself_and_behind_us(seaweed: RealS3, serve: Callable[..., Served], tmp_path: Path):
     client = seaweed.client()
     client.put_object(Bucket=BUCKET, Key="bench-object", Body=os.urandom(50_000))
@@ -188,6 +194,7 @@ def test_a_real_s3_server_by_itself_and_behind_us(seaweed: RealS3, serve: Callab
     assert total == 1
 
 
+@pytest.mark.slow
 def test_a_config_of_ones_own_is_what_is_measured(tmp_path: Path):
     config = tmp_path / "own.toml"
     config.write_text(

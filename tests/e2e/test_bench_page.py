@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.system]
+pytestmark = [pytest.mark.e2e, pytest.mark.system, pytest.mark.slow]
 
 # Where a CI keeps what tests leave to look at.
 ARTEFACTS = os.environ.get("YATAGARASU_ARTEFACTS")

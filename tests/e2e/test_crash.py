@@ -131,6 +131,7 @@ class Load:
             self.whole_at.setdefault(key, time.monotonic())
 
 
+@pytest.mark.slow
 def test_no_kill_costs_a_byte(
     serve: Callable[..., Served], origin: int, contents: dict[str, bytes], tmp_path: Path
 ) -> None:

@@ -94,6 +94,7 @@ def cost(served: Served) -> Cost:
     raise AssertionError(f"the origin is still being read: {before}")
 
 
+@pytest.mark.slow
 class TestParquet:
     """A table in four row groups: the footer first, then the chunks of the columns asked for."""
 

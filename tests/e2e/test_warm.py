@@ -192,6 +192,7 @@ def test_standard_input_and_other_buckets(place: Place) -> None:
     assert report["reasons"] == {"no bucket of the config is s3://other-bucket": 1}
 
 
+@pytest.mark.slow
 def test_slow_down_is_heeded_and_nothing_is_lost(place: Place, embedded: EmbeddedOrigin) -> None:
     # Two attempts are the proxy's own: the job must come back.
     embedded.faults.add(Fault(status=503), count=60)
@@ -200,7 +201,7 @@ def test_slow_down_is_heeded_and_nothing_is_lost(place: Place, embedded: Embedde
     assert report["overloads"] > 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
 def test_an_interrupted_job_goes_on(number: signal.Signals, place: Place, embedded: EmbeddedOrigin) -> None:
     names = place.list(keys(300))
     with place.start("-c", str(place.config), "--rate", "60", "--json", names) as process:

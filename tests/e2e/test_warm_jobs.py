@@ -102,7 +102,7 @@ def test_a_job_warms_and_says_so(
     assert [job["state"] for job in listed["jobs"]] == ["done", "done"]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_job_is_paused_resumed_and_cancelled(
     workers: int, origin: EmbeddedOrigin, serve: Callable[..., Served], tmp_path: Path
 ) -> None:
@@ -126,6 +126,7 @@ def test_a_job_is_paused_resumed_and_cancelled(
     assert httpx.post(f"{jobs.url}/nonsense/pause").status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "has_disk"), [(1, True), (2, True), (1, False), (2, False)])
 def test_a_job_survives_a_reload(
     workers: int, has_disk: bool, origin: EmbeddedOrigin, serve: Callable[..., Served], tmp_path: Path

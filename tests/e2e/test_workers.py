@@ -126,6 +126,7 @@ def _ports_of(pid: int, port: int) -> set[int]:
     return found
 
 
+@pytest.mark.slow
 def test_all_workers_together_ask_the_origin_once(served: Served, origin: Origin) -> None:
     expected = hashlib.sha256(origin.get(BIG)).digest()
 
@@ -298,6 +299,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_their_log_lines_never_mix(served: Served, origin: Origin) -> None:
     def ask(number: int) -> int:
         return httpx.get(f"{served.url}/b/{small(number % KEYS)}?x={'y' * 2000}{number}").status_code

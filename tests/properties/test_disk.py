@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -293,6 +294,7 @@ def processes(operations: list[Any]) -> list[tuple[list[Any], Restart]]:
     return found
 
 
+@pytest.mark.slow
 @settings(
     max_examples=int(os.environ.get("YATAGARASU_EXAMPLES", "150")),
     deadline=None,

@@ -227,28 +227,22 @@ def test_no_secret_comes_out_of_anything(
             assert_no_canary(str(file), file.read_bytes())
 
 
+SPOILT: dict[str, Callable[[str], str]] = {
+    "good": lambda text: text,
+    "misspelt key": lambda text: text.replace("secret_key =", "secret_kye ="),
+    "literal secret": lambda text: text.replace("${CANARY_SECRET}", CANARIES["secret key"]).replace("endpoint", "endp"),
+    "broken table": lambda text: text.replace("[buckets.s3]", "[buckets.s3"),
+    "bad escape": lambda text: text.replace("${CANARY_ADMIN}", CANARIES["admin token"] + "\\q"),
+    "bad value": lambda text: text.replace('"1h"', "1h"),
+    "refused": lambda text: text.replace('"bkt"', '"accessdenied"'),
+    "badly signed": lambda text: text.replace('"bkt"', '"signaturedoesnotmatch"'),
+}
+QUICK = ("broken table", "bad escape")
+
+
 @pytest.mark.parametrize(
     "spoil",
-    [
-        lambda text: text,
-        lambda text: text.replace("secret_key =", "secret_kye ="),
-        lambda text: text.replace("${CANARY_SECRET}", CANARIES["secret key"]).replace("endpoint", "endpiont"),
-        lambda text: text.replace("[buckets.s3]", "[buckets.s3"),
-        lambda text: text.replace("${CANARY_ADMIN}", CANARIES["admin token"] + "\\q"),
-        lambda text: text.replace('"1h"', "1h"),
-        lambda text: text.replace('"bkt"', '"accessdenied"'),
-        lambda text: text.replace('"bkt"', '"signaturedoesnotmatch"'),
-    ],
-    ids=[
-        "good",
-        "misspelt key",
-        "literal secret",
-        "broken table",
-        "bad escape",
-        "bad value",
-        "refused",
-        "badly signed",
-    ],
+    [pytest.param(way, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, way in SPOILT.items()],
 )
 def test_no_command_tells_a_secret(
     echo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[str], str]

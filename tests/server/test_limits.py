@@ -162,3 +162,21 @@ async def test_a_client_that_has_just_connected_is_answered_by_a_server_that_dra
                 assert await silent.receive_some(4096) == b""
             for stream in (used, fresh, silent):
                 await stream.aclose()
+
+
+async def test_a_request_that_is_here_already_is_not_closed_upon():
+    """The loop may be late: what looks idle to it has a request in the kernel."""
+    async with run_proxy() as proxy:
+        proxy.store.put("bkt", "k", b"0123456789")
+        with trio.fail_after(8):
+            async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as stream:
+                request = b"GET /b/k HTTP/1.1\r\nHost: x\r\n\r\n"
+                await stream.send_all(request)
+                assert (await stream.receive_some(4096)).startswith(b"HTTP/1.1 200 ")
+                (connection,) = proxy.system.reactor.connections.values()
+                # Nothing else runs between the two.
+                stream.socket._sock.send(request)
+                connection.close_idle()
+                assert (await stream.receive_some(4096)).startswith(b"HTTP/1.1 200 ")
+                connection.close_idle()
+                assert await stream.receive_some(4096) == b""

@@ -10,11 +10,14 @@ from tests.simulation.clients import SimClient, Untrue
 from tests.simulation.world import play
 from yatagarasu.proxy.pipeline import Result
 
-BATCH = 250
-BATCHES = int(os.environ.get("YATAGARASU_SEEDS", "4000")) // BATCH
+BATCH, QUICK = 250, 4
+BATCHES = int(os.environ.get("YATAGARASU_SEEDS", "5000")) // BATCH
 
 
-@pytest.mark.parametrize("batch", range(BATCHES))
+# The first ones every time, all of them with the slow tests.
+@pytest.mark.parametrize(
+    "batch", [pytest.param(batch, marks=() if batch < QUICK else pytest.mark.slow) for batch in range(BATCHES)]
+)
 def test_seeds(batch: int):
     for seed in range(batch * BATCH, (batch + 1) * BATCH):
         report = play(seed)

@@ -10,6 +10,7 @@ import re
 import socket
 import struct
 import time
+from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -532,6 +533,14 @@ class Connection:
             except OSError:
                 self._buffer = b""
             self.close()
+
+    def close_idle(self) -> None:
+        """Close, unless a request is in the kernel already: to close on unread bytes resets (RFC 9112, section 9.6)."""
+        if self.state is State.READING:
+            with suppress(OSError):
+                if self.sock.recv(1, socket.MSG_PEEK):
+                    return  # The reactor is about to read it.
+        self.close()
 
     def close(self) -> None:
         """Close; idempotent."""

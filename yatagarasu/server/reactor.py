@@ -254,7 +254,7 @@ class Reactor:
                     if now - connection.since > limits.header_timeout:
                         connection.refuse_slow_head()
                 elif now - connection.since > (_FRESH_SECONDS if self.is_draining else limits.idle_timeout):
-                    connection.close()
+                    connection.close_idle()
 
     def forget(self, connection: Connection) -> None:
         """Take a connection out of the set; it closes its socket itself."""
@@ -287,7 +287,7 @@ class Reactor:
                 # A client that has just connected has its first request under way: it cannot know that we are leaving.
                 is_idle = connection.state is State.READING and not connection.has_partial_request
                 if is_idle and not connection.is_fresh and now - connection.since > _PARTING_SECONDS:
-                    connection.close()
+                    connection.close_idle()
             if not self.connections:
                 return
             self._emptied = trio.Event()
