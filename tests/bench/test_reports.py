@@ -11,6 +11,7 @@ from yatagarasu.bench.charts import Line, latency_plot, time_plot
 from yatagarasu.bench.compare import compare_reports, unmatched
 from yatagarasu.bench.figures import duration, figure, volume
 from yatagarasu.bench.latency import Histogram
+from yatagarasu.bench.measure import check_answers
 from yatagarasu.bench.page import render_page
 from yatagarasu.bench.report import Report, Row, Run
 from yatagarasu.bench.table import print_report
@@ -51,6 +52,16 @@ def text_of(found: Report, *, width: int, changes: list | None = None) -> str:
     out = io.StringIO()
     print_report(found, changes, Console(file=out, width=width, no_color=True))
     return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("goods", "errors", "is_good"),
+    [((3.0, 2.0), {}, True), ((3.0, 2.0), {"short": 1}, False), ((3.0, 0.0), {}, False), ((0.0,), {"short": 1}, False)],
+)
+def test_answers_that_never_came_are_not_all_right(goods: tuple[float, ...], errors: dict[str, int], is_good: bool):
+    row = Row(scenario="large", runs=[Run(numbers={"good": good}, errors=errors) for good in goods])
+    check_answers(row)
+    assert row.is_good == is_good
 
 
 def test_a_report_survives_json():

@@ -64,7 +64,8 @@ def leftovers() -> set[str]:
 def test_a_short_tour_measures_everything_and_leaves_nothing(tmp_path: Path):
     before = leftovers()
     out, page = tmp_path / "r.json", tmp_path / "r.html"
-    done = bench("--seconds", "6", "--json", out, "--html", page, timeout=200)
+    # What else runs on the machine takes its part: some seconds more, that no load is without an answer.
+    done = bench("--seconds", "15", "--json", out, "--html", page, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = rows_of(out)
     names = {name.partition(":")[0] for name in rows}

@@ -36,7 +36,10 @@ async def measure(stage: Stage, plan: Plan, tag: str) -> Run:
 
 
 def check_answers(row: Row) -> None:
-    """Check that every answer was as it had to be."""
+    """Check that every answer was as it had to be, and that every run had some."""
+    if not all(run.numbers["good"] or run.errors for run in row.runs):
+        row.check("every answer right", False, "a run measured no answer at all: it needs more --seconds")
+        return
     failed = sum(row.errors.values())
     kinds = ", ".join(f"{count} {kind}" for kind, count in row.errors.most_common())
     checked = sum(int(run.numbers.get("checked", 0)) for run in row.runs)
