@@ -30,6 +30,15 @@ ACCESS_KEY, SECRET_KEY = "weed-access", "weed-secret-canary"
 BUCKET = "bucket"
 
 
+def system_program(name: str) -> str:
+    """The path of a program that PyPI does not bring; where it is missing the test is skipped, or fails in CI."""
+    found = shutil.which(name)
+    if found is None:
+        assert not os.environ.get("YATAGARASU_REQUIRE_SYSTEM"), f"{name} is missing"
+        pytest.skip(f"needs {name}: apt-get install {name}")
+    return found
+
+
 @dataclass
 class RealS3:
     """A running S3 server that checks signatures."""

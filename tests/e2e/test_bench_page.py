@@ -1,12 +1,13 @@
 """The page of `bench --html` in Debian's chromium (`apt-get install chromium`), wide and narrow."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.conftest import system_program
 
 pytestmark = [pytest.mark.e2e, pytest.mark.system, pytest.mark.slow]
 
@@ -29,10 +30,7 @@ def page_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_the_page_in_a_browser(page_path: Path, width: int, tmp_path: Path):
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        assert not os.environ.get("YATAGARASU_REQUIRE_SYSTEM"), "chromium is missing"
-        pytest.skip("needs chromium: apt-get install chromium")
+    chromium = system_program("chromium")
     from playwright.sync_api import sync_playwright
 
     said: list[str] = []

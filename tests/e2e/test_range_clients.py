@@ -6,7 +6,6 @@ Every test here needs `[cache] disk`. The objects are larger than what the memor
 import http.client
 import random
 import re
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ import pytest
 from fsspec.implementations.http import HTTPFileSystem
 from pyarrow.fs import S3FileSystem
 
-from tests.e2e.conftest import BUCKET, RealS3, Served, bucket_section
+from tests.e2e.conftest import BUCKET, RealS3, Served, bucket_section, system_program
 
 pytestmark = pytest.mark.e2e
 
@@ -167,12 +166,13 @@ def size_of(server: RealS3, key: str) -> int:
     return int(server.client().head_object(Bucket=BUCKET, Key=key)["ContentLength"])
 
 
+@pytest.mark.system
 class TestCurl:
     """A download that breaks off half way, and `curl --continue-at -`."""
 
     def test_goes_on_where_it_broke_off_and_nothing_is_fetched_twice(self, proxied: Served, tmp_path: Path):
         target = tmp_path / "video.mp4"
-        command = [shutil.which("curl") or "curl", "-sSf", "-o", str(target), f"{proxied.url}/b/video.mp4"]
+        command = [system_program("curl"), "-sSf", "-o", str(target), f"{proxied.url}/b/video.mp4"]
         download = subprocess.Popen([*command, "--limit-rate", "32M"])
         deadline = time.monotonic() + 30
         while not target.exists() or target.stat().st_size < len(VIDEO) // 2:
