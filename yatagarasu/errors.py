@@ -26,7 +26,9 @@ and carries `context` fields for the log. The message (`str`) is for the log onl
 side once: `describe` for the log; status, code and public for the client.
 """
 
-from typing import ClassVar, Self
+from typing import ClassVar, Self, TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class YatagarasuError(Exception):
@@ -61,6 +63,13 @@ class YatagarasuError(Exception):
         copy.__dict__.update(self.__dict__)
         copy.__cause__ = self
         return copy
+
+
+def first_of(error: BaseException, kind: type[E]) -> E | None:
+    """An error of a kind: this one, or the first within exception groups, as nurseries raise them; None without one."""
+    if isinstance(error, BaseExceptionGroup):
+        return next((found for inner in error.exceptions if (found := first_of(inner, kind)) is not None), None)
+    return error if isinstance(error, kind) else None
 
 
 def describe(error: BaseException) -> str:

@@ -19,7 +19,7 @@ import trio
 from yatagarasu.app import open_system, ready_line, write_stdout
 from yatagarasu.cache.disk.folder import note_holder, take_folder
 from yatagarasu.config.model import Config
-from yatagarasu.errors import YatagarasuError, describe
+from yatagarasu.errors import YatagarasuError, describe, first_of
 from yatagarasu.observe.log import Log
 from yatagarasu.parts import new_log, secrets_of
 from yatagarasu.server.lifecycle import Lifecycle
@@ -111,11 +111,11 @@ def _work(config: Config, seat: Seat) -> int:
     code = 1
     try:
         code = trio.run(_serve_seat, config, seat)
-    except* YatagarasuError as group:
-        leaf: BaseException = group
-        while isinstance(leaf, BaseExceptionGroup):
-            leaf = leaf.exceptions[0]
-        print(f"yatagarasu: {describe(leaf)}", file=sys.stderr)
+    except (YatagarasuError, BaseExceptionGroup) as exc:
+        known = first_of(exc, YatagarasuError)
+        if known is None:
+            raise
+        print(f"yatagarasu: {describe(known)}", file=sys.stderr)
     return code
 
 

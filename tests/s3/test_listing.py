@@ -107,7 +107,7 @@ def test_a_rendered_page_is_read_back(request_: ListRequest) -> None:
     assert parse_list_v2(body) == ListPage(keys, prefixes, "next&")
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=4))
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=4))
 def test_every_key_survives_url_encoding(keys: list[str]) -> None:
     body = render_list_v2("b", ListPage(listed(*keys), request=ListRequest(encodes_urls=True)))
     assert keys_of(body) == keys
@@ -143,7 +143,7 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize("body", BROKEN)
+@pytest.mark.parametrize("body", [*BROKEN, pytest.param(page("<Contents><Size>1</Size></Contents>"), id="no-key")])
 def test_what_is_no_page(body: bytes) -> None:
     with pytest.raises(OriginBroken):
         parse_list_v2(body)
@@ -226,12 +226,21 @@ def test_a_prefix_is_found_however_the_origin_encodes_it(written: str) -> None:
     assert keys_of(unscope_listing(body, "b", "my dir*~/")) == ["a b+c"]
 
 
+def test_the_prefix_as_an_object_is_left_out_and_not_counted() -> None:
+    body = page("<KeyCount>2</KeyCount>" + "".join(f"<Contents><Key>{key}</Key></Contents>" for key in ("p/", "p/a")))
+    found = unscope_listing(body, "ours", "p/")
+    assert keys_of(found) == ["a"]
+    assert b"<KeyCount>1</KeyCount>" in found
+
+
 @pytest.mark.parametrize(
     "inner",
     [
         pytest.param("<Contents><Key>q/secret</Key></Contents>", id="key"),
         pytest.param("<CommonPrefixes><Prefix>q/</Prefix></CommonPrefixes>", id="common-prefix"),
         pytest.param("<Contents><Key>p</Key></Contents>", id="shorter-than-the-prefix"),
+        pytest.param("<Contents><Key/></Contents>", id="no-key"),
+        pytest.param("<Contents><Key>p/<b/>secret</Key></Contents>", id="text-behind-an-element"),
     ],
 )
 def test_a_key_outside_the_prefix_never_reaches_a_client(inner: str) -> None:

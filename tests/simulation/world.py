@@ -11,6 +11,7 @@ from tests.fakes import Rig, WallClock
 from tests.simulation.clients import SimClient
 from tests.simulation.origin import BUCKET, Origin
 from yatagarasu.cache.policy import Timing
+from yatagarasu.errors import first_of
 from yatagarasu.http.headers import Headers
 from yatagarasu.http.wire import HeaderBlock
 from yatagarasu.origin.client import S3Origin
@@ -120,9 +121,7 @@ def play(seed: int) -> Report:
             _World(seed, report, watch).run, clock=trio.testing.MockClock(autojump_threshold=0), instruments=[watch]
         )
     except Exception as exc:
-        leaf: BaseException = exc
-        while isinstance(leaf, BaseExceptionGroup):
-            leaf = leaf.exceptions[0]
+        leaf = first_of(exc, Exception)
         report.wrong = f"{type(leaf).__name__}: {leaf}"
     report.wrong = watch.wrong or report.wrong
     report.steps = watch.steps

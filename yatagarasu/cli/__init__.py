@@ -13,7 +13,7 @@ from yatagarasu.cli.bench import bench
 from yatagarasu.cli.serve import serve
 from yatagarasu.cli.validate_config import validate_config
 from yatagarasu.cli.warm_cache import warm_cache
-from yatagarasu.errors import ConfigError, YatagarasuError, describe
+from yatagarasu.errors import ConfigError, YatagarasuError, describe, first_of
 from yatagarasu.observe.scrub import strike_signatures
 
 app = typer.Typer(
@@ -50,17 +50,11 @@ def run() -> int:
         result = app(standalone_mode=True)
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else 1
-    except YatagarasuError as exc:
-        print(strike_signatures(f"yatagarasu: {exc}"), file=sys.stderr)
-        return 1
-    except BaseExceptionGroup as group:
-        known = group.subgroup(YatagarasuError)
+    except (YatagarasuError, BaseExceptionGroup) as exc:
+        known = first_of(exc, YatagarasuError)
         if known is None:
             raise
-        leaf: BaseException = known
-        while isinstance(leaf, BaseExceptionGroup):
-            leaf = leaf.exceptions[0]
-        said = leaf if isinstance(leaf, ConfigError) else describe(leaf)
+        said = known if isinstance(known, ConfigError) else describe(known)
         print(strike_signatures(f"yatagarasu: {said}"), file=sys.stderr)
         return 1
     return int(result or 0)

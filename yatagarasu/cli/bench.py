@@ -85,7 +85,7 @@ def bench(
     """
     from yatagarasu.bench.compare import compare_reports, unmatched
     from yatagarasu.cli.benching import Wanted, read_report, run_bench, serve_origin, write_file
-    from yatagarasu.errors import ConfigError
+    from yatagarasu.errors import ConfigError, first_of
 
     if list_:
         _print_list()
@@ -120,9 +120,12 @@ def bench(
         old = read_report(compare) if compare is not None else None
         with BenchWatch(is_quiet=quiet) as watch:
             report, is_interrupted = trio.run(run_bench, wanted, watch)
-    except* ConfigError as group:
-        typer.echo(f"yatagarasu bench: {_first(group)}", err=True)
-        raise typer.Exit(2) from group
+    except (ConfigError, BaseExceptionGroup) as exc:
+        known = first_of(exc, ConfigError)
+        if known is None:
+            raise
+        typer.echo(f"yatagarasu bench: {known}", err=True)
+        raise typer.Exit(2) from exc
     changes = compare_reports(report, old) if old is not None else None
     print_report(report, changes, console_for_output())
     if old is not None and (missing := unmatched(report, old)):
@@ -142,12 +145,6 @@ def bench(
     is_slower = fail_under is not None and any(change.is_under(fail_under) for change in changes or [])
     if is_slower or not all(row.is_good for row in report.rows):
         raise typer.Exit(1)
-
-
-def _first(group: BaseException) -> BaseException:
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
 
 
 def _print_list() -> None:

@@ -16,7 +16,7 @@ from yatagarasu.bench.runner import new_report, run_turns
 from yatagarasu.bench.scenario import Needs
 from yatagarasu.bench.stage import ForeignStage, LocalStage, embedded_origin, open_foreign, open_local
 from yatagarasu.cli.bench_watch import BenchWatch
-from yatagarasu.errors import ConfigError
+from yatagarasu.errors import ConfigError, first_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +90,8 @@ async def serve_origin(listen: str) -> None:
         async with trio.open_nursery() as nursery:
             try:
                 await nursery.start(origin.serve)
-            except* OSError as group:
-                raise ConfigError(f"--origin-listen {listen}: {group.exceptions[0]}") from None
+            except (OSError, ExceptionGroup) as exc:
+                raise ConfigError(f"--origin-listen {listen}: {first_of(exc, OSError) or exc}") from exc
             BenchWatch(is_quiet=False).say(_EXPLAINED.format(url=origin.endpoint))
             async for _ in signals:
                 nursery.cancel_scope.cancel()

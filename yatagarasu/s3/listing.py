@@ -121,6 +121,8 @@ def parse_list_v2(body: bytes) -> ListPage:
         )
         for item in _all(root, "Contents")
     ]
+    if not all(item.key for item in keys):
+        raise OriginBroken("a listing with an object that has no key")
     prefixes = [decode(_text(item, "Prefix")) for item in _all(root, "CommonPrefixes")]
     token = _text(root, "NextContinuationToken") or None
     return ListPage(keys, prefixes, token)
@@ -142,6 +144,8 @@ def scoped_list_query(query: str, key_prefix: str) -> str:
 def unscope_listing(body: bytes, bucket_name: str, key_prefix: str) -> bytes:
     """An origin's page as the client gets it: our bucket name, and keys without `key_prefix`.
 
+    An object that is called as the prefix is (what consoles make for a folder) has no name here: it is left out.
+
     Raises:
         OriginBroken: no page, or one with a key outside the prefix.
     """
@@ -152,15 +156,20 @@ def unscope_listing(body: bytes, bucket_name: str, key_prefix: str) -> bytes:
         name = element.tag.rpartition("}")[2]
         if name == "Name":
             element.text = bucket_name
-        elif name in ("Key", "Prefix", "StartAfter") and element.text:
+        elif name in ("Key", "Prefix", "StartAfter"):
             # Origins differ in what they encode, and a space is "+" to most: only decoded text can be compared.
-            text = unquote_plus(element.text) if is_encoded else element.text
-            if not text.startswith(key_prefix):
+            text = unquote_plus(element.text or "") if is_encoded else element.text or ""
+            if len(element) or not text.startswith(key_prefix):
                 if element not in echoed:
                     raise OriginBroken("a listing has a key outside the prefix that was asked for")
                 continue
             rest = text[len(key_prefix) :]
             element.text = quote(rest, safe="/-._~") if is_encoded else rest
+    nameless = [item for item in _all(root, "Contents") if not _text(item, "Key")]
+    for item in nameless:
+        root.remove(item)
+    for count in _all(root, "KeyCount"):
+        count.text = str(max(0, _size(count.text or "0") - len(nameless)))
     ElementTree.register_namespace("", NAMESPACE)
     xml: bytes = ElementTree.tostring(root, encoding="utf-8")
     return b'<?xml version="1.0" encoding="UTF-8"?>\n' + xml
