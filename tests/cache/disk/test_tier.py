@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.cache.disk.conftest import KIB, MIB, body_of, bytes_of, small
 from yatagarasu.cache.body import MemoryBody
 from yatagarasu.cache.disk import flush
 from yatagarasu.cache.disk.folder import digest_of
+from yatagarasu.cache.disk.index import Index
 from yatagarasu.cache.entry import Lifetime
 
 DATA = random.Random(3).randbytes(3 * MIB + 77)
@@ -215,6 +217,58 @@ async def test_a_damaged_index_is_made_anew_from_the_files(opened: Opened, tmp_p
         await disk.known()
         assert disk.tier.statistics().entries == 10
         assert {row.key for row in await disk.flusher.select(tag="news")} == {f"b\0k{number}\0" for number in range(10)}
+
+
+async def test_what_is_asked_for_before_the_index_is_made_anew_is_in_it_too(opened: Opened, tmp_path: Path):
+    async with opened() as disk:
+        disk.tier.put(small("b\0k\0", DATA[:1000], surrogate_key="news"))
+    (tmp_path / "cache" / "index.sqlite").unlink()
+    async with opened() as disk:
+        assert disk.tier.get("b\0k\0") is not None
+        assert not disk.tier.knows_all
+        await disk.known()
+        assert [row.key for row in await disk.flusher.select(tag="news")] == ["b\0k\0"]
+
+
+async def test_an_index_that_is_damaged_while_it_is_used_is_made_anew_from_the_files(opened: Opened, tmp_path: Path):
+    async with opened() as disk:
+        await disk.known()
+        for number in range(10):
+            disk.tier.put(small(f"b\0k{number}\0", DATA[:1000], surrogate_key="news"))
+        await disk.flusher.flush()
+        with sqlite3.connect(tmp_path / "cache" / "index.sqlite") as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            db.execute("PRAGMA writable_schema = ON")
+            db.execute("UPDATE sqlite_schema SET rootpage = 10000 WHERE name = 'entries'")
+            db.execute("PRAGMA schema_version = 999")  # Read it again, everybody.
+        db.close()
+        disk.tier.put(small("b\0late\0", DATA[:1000], surrogate_key="news"))
+        await disk.flusher.flush()
+        found = {row.key for row in await disk.flusher.select(tag="news")}
+        assert found == {"b\0late\0", *(f"b\0k{number}\0" for number in range(10))}
+
+
+async def test_an_index_that_another_process_has_made_anew_is_followed(opened: Opened, tmp_path: Path):
+    async with opened() as disk:
+        await disk.known()
+        disk.tier.put(small("b\0k\0", DATA[:1000], surrogate_key="news"))
+        await disk.flusher.flush()
+        other = Index(str(tmp_path / "cache"))
+        other.reset()
+        other.close()
+        with trio.fail_after(5):
+            while not _listed(tmp_path / "cache", "news"):
+                await trio.sleep(0.05)
+
+
+def _listed(path: Path, tag: str) -> list[str]:
+    """What the index says, to one who has just opened it."""
+    index = Index(str(path))
+    index.open()
+    try:
+        return [row.key for row in index.select(tag=tag)]
+    finally:
+        index.close()
 
 
 @pytest.mark.parametrize("cut", [0, 1, 60, 700, 1024])

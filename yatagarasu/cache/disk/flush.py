@@ -89,6 +89,7 @@ class Flusher:
                 tier.is_settled = trio.current_time() >= self._settled_at
                 tier.keep_share()
                 await self.flush()
+                await self._follow_index()
                 tier.share.report(tier.policy.size)
 
     async def aclose(self) -> None:
@@ -125,7 +126,14 @@ class Flusher:
         except (OSError, sqlite3.Error) as exc:
             self._tier.health.failed("make the index", exc)
         else:
-            await self._sweep(set())
+            await self._sweep(lambda digest: False)
+
+    async def _follow_index(self) -> None:
+        """Another process has made the index anew: what is ours is listed there too."""
+        if self._index.is_replaced():
+            await self._blocking(self._index.close)
+            await self._prepare()
+            await self._sweep(lambda digest: False)
 
     # Keeping up
 
@@ -240,10 +248,12 @@ class Flusher:
                     tier.release(digest)
                     others.add(digest)
             await trio.lowlevel.checkpoint()
-        await self._sweep(others)
+        nodes, unlisted = tier.policy.nodes, tier.unlisted
+        await self._sweep(lambda digest: digest in others or (digest in nodes and digest not in unlisted))
+        unlisted.clear()
 
-    async def _sweep(self, others: set[Digest]) -> None:
-        """Take in files that the index does not know, forget entries without a file, remove what is damaged."""
+    async def _sweep(self, is_listed: Callable[[Digest], bool]) -> None:
+        """Take in files that the index does not have, forget entries without a file, remove what is damaged."""
         tier = self._tier
         nodes = tier.policy.nodes
         by_folder: list[list[Digest]] = [[] for _ in range(256)]
@@ -252,7 +262,7 @@ class Flusher:
         for first, expected in enumerate(by_folder):
             before = {digest for digest in expected if digest in nodes and not tier.is_noted(digest)}
             try:
-                work = partial(examine, tier.folder, first, lambda digest: digest in nodes or digest in others)
+                work = partial(examine, tier.folder, first, is_listed)
                 found = await self._blocking(work)
             except OSError as exc:
                 tier.health.failed("look through the directory", exc)

@@ -64,6 +64,7 @@ class Index:
     def __init__(self, path: str) -> None:
         self._path = os.path.join(path, "index.sqlite")
         self._db: sqlite3.Connection | None = None
+        self._inode = 0
 
     def open(self) -> bool:
         """Open it, or make it; whether it had to be made. Raises OSError, sqlite3.Error when it cannot be had."""
@@ -84,6 +85,7 @@ class Index:
         self._db = db = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
+        self._inode = os.stat(self._path).st_ino
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         if db.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
@@ -108,6 +110,13 @@ class Index:
             with suppress(FileNotFoundError):
                 os.unlink(self._path + suffix)
         self._connect()
+
+    def is_replaced(self) -> bool:
+        """Whether another process has put a new one in its place."""
+        try:
+            return self._db is not None and os.stat(self._path).st_ino != self._inode
+        except OSError:
+            return False
 
     def close(self) -> None:
         """Let go of it; idempotent."""

@@ -24,7 +24,7 @@ class Found:
     foreign: int = 0
 
 
-def examine(folder: Folder, first: int, is_known: Callable[[Digest], bool]) -> Found:
+def examine(folder: Folder, first: int, is_listed: Callable[[Digest], bool]) -> Found:
     """Look through the files whose digests begin with byte `first`. Raises OSError."""
     found = Found()
     for digest, path in folder.digests(first):
@@ -32,7 +32,7 @@ def examine(folder: Folder, first: int, is_known: Callable[[Digest], bool]) -> F
             found.foreign += 1
             continue
         found.digests.add(digest)
-        if is_known(digest):
+        if is_listed(digest):
             continue
         row = _row_of(path, digest)
         if row is None:

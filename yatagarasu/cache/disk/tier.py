@@ -96,6 +96,8 @@ class DiskTier:
         self.owns = self.share.owns
         # True once every file of ours is known: a key without a node is not on disk.
         self.knows_all = False
+        # Read by their names before the index was: it may not have them.
+        self.unlisted: set[Digest] = set()
         # False while keys move from process to process: then nothing is evicted on the others' account.
         self.is_settled = True
         # False while there is less than `min_free`, or when this process is about to end.
@@ -183,6 +185,8 @@ class DiskTier:
                 return None
             if owns and digest not in self.policy.nodes:
                 self._admit(digest, charge_of_file(_present(record), superblock) + _ROW_BYTES)
+                if not self.knows_all:
+                    self.unlisted.add(digest)
             if record.varies_by:
                 os.close(fd)
                 return record.varies_by
@@ -358,6 +362,7 @@ class DiskTier:
 
     def restore(self, digest: Digest, charge: int, *, is_main: bool) -> None:
         """Take in what the index, or a file without a row, says is there."""
+        self.unlisted.discard(digest)
         if digest not in self.policy.nodes and self.pending.get(digest, True) is not None:
             self._evicted(self.policy.restore(digest, charge, is_main=is_main), digest)
 
