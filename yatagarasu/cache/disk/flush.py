@@ -131,8 +131,7 @@ class Flusher:
     async def _follow_index(self) -> None:
         """Another process has made the index anew: what is ours is listed there too."""
         if self._index.is_replaced():
-            await self._blocking(self._index.close)
-            await self._prepare()
+            await self._in_index(self._index.follow)
             await self._sweep(lambda digest: False)
 
     # Keeping up

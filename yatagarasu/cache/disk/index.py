@@ -111,6 +111,11 @@ class Index:
                 os.unlink(self._path + suffix)
         self._connect()
 
+    def follow(self) -> None:
+        """Go on with what another process has put in its place. Raises sqlite3.Error."""
+        self.close()
+        self._connect()
+
     def is_replaced(self) -> bool:
         """Whether another process has put a new one in its place."""
         try:
