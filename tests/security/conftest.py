@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from tests.server.conftest import Lines, make_config
+from tests.server.conftest import Lines, Reachable, make_config
 from yatagarasu.app import System, open_system
 from yatagarasu.observe.log import Log
 
@@ -61,42 +61,16 @@ class RawOrigin:
             await trio.serve_listeners(self._serve, [listener], handler_nursery=nursery)
 
 
-class Pair:
+class Pair(Reachable):
     """A proxy in front of a raw origin."""
 
     def __init__(self, system: System, origin: RawOrigin, log: Lines) -> None:
         self.system, self.origin, self.log = system, origin, log
 
-    @property
-    def port(self) -> int:
-        """The public listener's."""
-        return int(self.system.addresses[0].rpartition(":")[2])
-
-    @property
-    def admin_port(self) -> int:
-        """The admin listener's."""
-        assert self.system.admin_address is not None
-        return int(self.system.admin_address.rpartition(":")[2])
-
-    async def raw(self, data: bytes, *, port: int | None = None) -> bytes:
-        """Send bytes, say that there are no more, and read to the end."""
-        answer = bytearray()
-        with trio.fail_after(10):
-            stream = await trio.open_tcp_stream("127.0.0.1", port or self.port)
-            async with stream:
-                try:
-                    await stream.send_all(data)
-                    await stream.send_eof()
-                    async for chunk in stream:
-                        answer += chunk
-                except (trio.BrokenResourceError, OSError):
-                    pass  # What came before the reset counts.
-        return bytes(answer)
-
     async def get(self, target: str, *fields: str, method: str = "GET") -> bytes:
         """One request, one answer, as bytes."""
         lines = [f"{method} {target} HTTP/1.1", "Host: proxy.test", "Connection: close", *fields, "", ""]
-        return await self.raw("\r\n".join(lines).encode("latin-1"))
+        return await self.raw("\r\n".join(lines).encode("latin-1"), half_closes=True)
 
 
 @asynccontextmanager

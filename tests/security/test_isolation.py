@@ -27,7 +27,7 @@ async def test_the_admin_listener_through_the_public_one(pair: Pair, path: str, 
     for spelling in SPELLINGS:
         target = spelling.format(path)
         lines = [f"{method} {target} HTTP/1.1", *fields, "Connection: close", "", ""]
-        answer = await pair.raw("\r\n".join(lines).encode())
+        answer = await pair.raw("\r\n".join(lines).encode(), half_closes=True)
         assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 404 ", b"HTTP/1.1 405 ")), (target, answer)
         assert b"yatagarasu_" not in answer
     assert pair.origin.heads == []
@@ -72,7 +72,7 @@ async def test_no_request_chooses_its_host(pair: Pair, internal: Any):
         f"GET /b/k4 HTTP/1.1\r\nHost: x\r\nReferer: http://{where}/\r\nOrigin: http://{where}\r\nRange: bytes=0-1\r\n",
     ]
     for request in requests:
-        answer = await pair.raw(f"{request}Connection: close\r\n\r\n".encode())
+        answer = await pair.raw(f"{request}Connection: close\r\n\r\n".encode(), half_closes=True)
         assert b"SECR" not in answer
     assert internal.contacts == []
     assert len(pair.origin.heads) >= 4

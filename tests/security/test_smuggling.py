@@ -46,7 +46,7 @@ async def test_what_reaches_the_origin(name: str):
     request, allowed = TABLE[name]
     # Every field is sent on that may be: the widest door there is.
     async with open_pair(bucket={"forward_request_headers": ["*"], "cache": {"enabled": False}}) as pair:
-        answer = await pair.raw(request + NEXT)
+        answer = await pair.raw(request + NEXT, half_closes=True)
         assert answer.count(b"HTTP/1.1 ") == max(allowed, 1), answer
         assert len(pair.origin.heads) == allowed
         assert pair.origin.rest == []

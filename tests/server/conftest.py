@@ -35,8 +35,39 @@ class Lines:
         return False
 
 
+class Reachable:
+    """A running system and its doors."""
+
+    system: System
+
+    @property
+    def port(self) -> int:
+        return int(self.system.addresses[0].rpartition(":")[2])
+
+    @property
+    def admin_port(self) -> int:
+        assert self.system.admin_address is not None
+        return int(self.system.admin_address.rpartition(":")[2])
+
+    async def raw(self, data: bytes, *, port: int | None = None, half_closes: bool = False) -> bytes:
+        """Send bytes on a new connection and read until the proxy closes it; fails after ten seconds."""
+        answer = bytearray()
+        with trio.fail_after(10):
+            stream = await trio.open_tcp_stream("127.0.0.1", port or self.port)
+            async with stream:
+                try:
+                    await stream.send_all(data)
+                    if half_closes:
+                        await stream.send_eof()
+                    async for chunk in stream:
+                        answer += chunk
+                except (trio.BrokenResourceError, OSError):
+                    pass  # A reset: what came before it counts.
+        return bytes(answer)
+
+
 @dataclass
-class Proxy:
+class Proxy(Reachable):
     """A running system, its origin, and what it said."""
 
     system: System
@@ -51,31 +82,6 @@ class Proxy:
     @property
     def faults(self) -> FaultScript:
         return self.origin.faults
-
-    @property
-    def port(self) -> int:
-        return int(self.system.addresses[0].rpartition(":")[2])
-
-    @property
-    def admin_port(self) -> int:
-        assert self.system.admin_address is not None
-        return int(self.system.admin_address.rpartition(":")[2])
-
-    async def raw(self, data: bytes, *, port: int | None = None, half_closes: bool = False) -> bytes:
-        """Send bytes on a new connection and read until the proxy closes it; fails after five seconds."""
-        with trio.fail_after(5):
-            stream = await trio.open_tcp_stream("127.0.0.1", port or self.port)
-            answer = bytearray()
-            async with stream:
-                try:
-                    await stream.send_all(data)
-                    if half_closes:
-                        await stream.send_eof()
-                    async for chunk in stream:
-                        answer += chunk
-                except trio.BrokenResourceError:
-                    pass  # A reset: what came before it counts.
-            return bytes(answer)
 
     async def get(self, target: str, *fields: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
         """One request on its own connection: status, fields, body."""
