@@ -1,14 +1,12 @@
 """The long run; see the package."""
 
 import argparse
-import hashlib
 import random
 import sys
-import time
-import traceback
+from pathlib import Path
 
-from tests.fuzz.mutate import Mutator
-from tests.fuzz.targets import CORPUS, TARGETS
+from tests.fuzz.run import keep, run_target
+from tests.fuzz.targets import TARGETS
 
 
 def main() -> int:
@@ -16,33 +14,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("targets", nargs="*", choices=[[], *TARGETS], default=[])
     parser.add_argument("--seconds", type=float, default=60.0, help="for all of them together")
-    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--seed", type=int, default=random.randrange(1, 2**31))
+    parser.add_argument("--gained", type=Path, help="folder for inputs that reach new code: the next run begins there")
     given = parser.parse_args()
     names = given.targets or list(TARGETS)
-    seed = given.seed if given.seed is not None else time.time_ns()
-    print(f"seed {seed}")
-    failures = 0
+    print(f"seed {given.seed}")
+    share = max(1, round(given.seconds / len(names)))
+    is_good = True
     for name in names:
-        target, seen = TARGETS[name], set[str]()
-        mutator = Mutator(random.Random(f"{seed}{name}"), [data for _, data in target.corpus(name)], target.dictionary)
-        end, runs = time.monotonic() + given.seconds / len(names), 0
-        while time.monotonic() < end:
-            data = mutator.next()
-            runs += 1
-            try:
-                target.run(data)
-            except Exception as exc:
-                # One of a kind: by where it was raised, or by what it says.
-                place = f"{type(exc).__name__} {traceback.extract_tb(exc.__traceback__)[-1].lineno}"
-                if place in seen:
-                    continue
-                seen.add(place)
-                failures += 1
-                path = CORPUS / name / f"found-{hashlib.sha256(data).hexdigest()[:12]}"
-                path.write_bytes(data)
-                print(f"{name}: {type(exc).__name__}: {exc}\n  {data[:300]!r}\n  kept as {path}", flush=True)
-        print(f"{name}: {runs} inputs, {len(seen)} failures", flush=True)
-    return 1 if failures else 0
+        gained = given.gained / name if given.gained is not None else None
+        outcome = run_target(name, f"-max_total_time={share}", f"-seed={given.seed}", gained=gained)
+        print(
+            f"{name}: {outcome.inputs:,} inputs, {outcome.edges:,} edges, {len(outcome.failures)} failures", flush=True
+        )
+        for data in outcome.failures:
+            is_good = False
+            print(f"{outcome.output}\n{data[:300]!r}\nkept as {keep(name, data)}", flush=True)
+    return 0 if is_good else 1
 
 
 sys.exit(main())

@@ -4,7 +4,6 @@ Wherever a second reader exists that others trust (h11), what both accept must m
 """
 
 import io
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -332,8 +331,3 @@ TARGETS: Mapping[str, Target] = {
          b'<!ENTITY e "x">', b"&e;", b"&#0;", b"<![CDATA[", b"]]>", b"<?xml version='1.0' encoding='utf-16'?>", b"<CommonPrefixes><Prefix>", b"<Size>-1</Size>"],
     ),
 }  # fmt: skip
-
-
-def examples() -> int:
-    """Mutations per target in a test run."""
-    return int(os.environ.get("YATAGARASU_FUZZ", "4000"))

@@ -1,11 +1,12 @@
-"""Replays the corpus, and a bounded, seeded run of mutations of it."""
+"""Replays the corpus; with the slow tests, a bounded run of each target."""
 
-import random
+import importlib.util
+import os
 
 import pytest
 
-from tests.fuzz.mutate import Mutator
-from tests.fuzz.targets import CORPUS, TARGETS, examples
+from tests.fuzz.run import run_target
+from tests.fuzz.targets import CORPUS, TARGETS
 
 INPUTS = [(target, name, data) for target, found in TARGETS.items() for name, data in found.corpus(target)]
 
@@ -15,16 +16,18 @@ def test_corpus(target: str, data: bytes):
     TARGETS[target].run(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
-def test_mutations(target: str):
-    found = TARGETS[target]
-    mutator = Mutator(random.Random(target), [data for _, data in found.corpus(target)], found.dictionary)
-    for number in range(examples()):
-        data = mutator.next()
-        try:
-            found.run(data)
-        except Exception as exc:
-            pytest.fail(f"mutation {number} of {target}: {type(exc).__name__}: {exc}\n{data!r}")
+def test_inputs_like_those_of_the_corpus(target: str):
+    if importlib.util.find_spec("atheris") is None:
+        assert not os.environ.get("YATAGARASU_REQUIRE_SYSTEM"), "atheris is missing"
+        pytest.skip("atheris has no build for this machine")
+    inputs = int(os.environ.get("YATAGARASU_FUZZ", "4000"))
+    outcome = run_target(target, f"-runs={inputs}", "-seed=1")
+    assert outcome.failures == [], outcome.output
+    # It is our code that is looked at.
+    assert outcome.inputs >= inputs
+    assert outcome.edges > 40
 
 
 def test_every_target_has_a_corpus_and_every_corpus_a_target():
