@@ -140,6 +140,7 @@ BROKEN = [
     pytest.param(b"<!DOCTYPE a>" + page(""), id="document-type"),
     pytest.param(b'<?xml version="1.0" encoding="crow"?>' + page(""), id="unknown-encoding"),
     pytest.param(b'<!DOCTYPE a [<!ENTITY b "c">]>' + page("<Prefix>&b;</Prefix>"), id="entity"),
+    pytest.param(page("<a>" * 10_000 + "</a>" * 10_000), id="deeper-than-any-stack"),
 ]
 
 
@@ -231,6 +232,11 @@ def test_the_prefix_as_an_object_is_left_out_and_not_counted() -> None:
     found = unscope_listing(body, "ours", "p/")
     assert keys_of(found) == ["a"]
     assert b"<KeyCount>1</KeyCount>" in found
+
+
+def test_a_page_may_have_many_siblings() -> None:
+    body = page("<Contents><Key>p/a</Key></Contents><Contents><Key>p/</Key></Contents>" * 1_000)
+    assert keys_of(unscope_listing(body, "ours", "p/")) == ["a"] * 1_000
 
 
 @pytest.mark.parametrize(

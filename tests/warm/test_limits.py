@@ -89,6 +89,13 @@ async def test_nobody_enters_before_the_time_that_was_asked_for(autojump_clock: 
     assert trio.current_time() == 7.0
 
 
+async def test_nobody_waits_for_a_day_because_somebody_said_so(autojump_clock: trio.testing.MockClock) -> None:
+    window = Window(4)
+    window.overloaded(86_400.0)
+    await window.enter()
+    assert trio.current_time() == 300.0
+
+
 async def test_as_many_as_the_window_holds_are_in(autojump_clock: trio.testing.MockClock) -> None:
     window, most, busy = Window(5), 0, 0
 

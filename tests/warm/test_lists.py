@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from yatagarasu.errors import ConfigError
@@ -173,6 +173,12 @@ BAD = {
         [(line, "!", "neither a key nor an object with one") for line in range(1, 5)]
         + [(5, "!", "an empty key"), (6, "!", "not a size: True")],
     ),
+    "jsonl-numbers-without-bounds": (
+        "l.jsonl",
+        "".join(f'{{"key": "a", "LastModified": {number}}}\n' for number in ("9" * 400, "1e400", "-1", "NaN", "1e12"))
+        + '{"key": "b", "LastModified": 1e9}\n',
+        [*((line, "!", "not a date: a number beyond the year 9999") for line in range(1, 6)), (6, "b", 1e9)],
+    ),
     "jsonl-surrogate": ("l.jsonl", '"a"\n"\\ud800"\n', [(1, "a"), (2, "!", "a key that is not UTF-8")]),
     "jsonl-deep": ("l.jsonl", '"a"\n' + "[" * 60_000, [(1, "a"), (2, "!", None)]),
     "document-broken": ("l.json", '{\n"Contents": [\n', [(3, "!", None)]),
@@ -267,6 +273,8 @@ def test_any_key_comes_through_json(keys: list[str]) -> None:
 
 @given(st.lists(st.binary(max_size=60), max_size=10), st.sampled_from(["text", "csv", "jsonl", "s3ls", None]))
 def test_any_bytes_are_items_or_malformed(lines: list[bytes], format: str | None) -> None:
-    for one in read_list("-", format=format, stdin=io.BytesIO(b"\n".join(lines))):
+    data = b"\n".join(lines)
+    assume(not data.startswith(b"\x1f\x8b"))  # What begins as gzip does and is none is refused as a whole, above.
+    for one in read_list("-", format=format, stdin=io.BytesIO(data)):
         assert isinstance(one, Item | Malformed)
         assert isinstance(one, Malformed) or fault_of(one.key) is None

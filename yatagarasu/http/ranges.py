@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from yatagarasu.http.numbers import MAX_DIGITS
+
 # More than any player or archive tool asks for; beyond it a Range is ignored, as section 14.2 allows.
 MAX_RANGES = 100
-_MAX_DIGITS = 19
 
 _SPEC = re.compile(r"[ \t]*(?:(?P<first>[0-9]+)-(?P<last>[0-9]*)|-(?P<suffix>[0-9]+))?[ \t]*")
-_N = rf"[0-9]{{1,{_MAX_DIGITS}}}"
+_N = rf"[0-9]{{1,{MAX_DIGITS}}}"
 _CONTENT_RANGE = re.compile(rf"bytes[ \t]+(?:(?P<first>{_N})-(?P<last>{_N})|\*)/(?P<size>{_N}|\*)")
 
 
@@ -41,7 +42,7 @@ def parse_range(text: str | None) -> tuple[RangeSpec, ...] | None:
     specs: list[RangeSpec] = []
     for part in rest.split(","):
         match = _SPEC.fullmatch(part)
-        if match is None or len(part) > 2 * _MAX_DIGITS + 8:
+        if match is None or len(part) > 2 * MAX_DIGITS + 8:
             return None
         if match["suffix"] is not None:
             specs.append(RangeSpec(None, int(match["suffix"])))

@@ -13,6 +13,7 @@ import trio
 
 from yatagarasu.errors import ConnectionDied, OriginBroken, OriginLate
 from yatagarasu.http.headers import Headers, Pair
+from yatagarasu.http.numbers import parse_count
 from yatagarasu.http.wire import encode_request
 from yatagarasu.origin.connect import Connection, open_connection, open_unix_connection
 from yatagarasu.origin.pool import Pool, Pooled, PoolStatistics
@@ -103,10 +104,9 @@ class RawResponse:
         else:
             lengths = set(headers.get_all("content-length"))
             if lengths:
-                length = lengths.pop()
-                if lengths or not length.isascii() or not length.isdigit():
+                self._left = parse_count(lengths.pop())
+                if lengths or self._left is None:
                     raise OriginBroken("a bad Content-Length", endpoint=self.endpoint)
-                self._left = int(length)
         if self._left is not None:
             if len(rest) > self._left:
                 # More than was promised: what it means is anybody's guess, so the connection goes.

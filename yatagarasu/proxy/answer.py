@@ -8,6 +8,7 @@ from yatagarasu.cache.entry import Entry, Key, Lifetime
 from yatagarasu.cache.policy import NotStorable, freshened, make_entry, storable
 from yatagarasu.cache.variants import variant_key
 from yatagarasu.http.messages import ResponseHead
+from yatagarasu.http.numbers import parse_count
 from yatagarasu.http.ranges import parse_content_range
 from yatagarasu.http.vary import selecting_values, varying_names
 from yatagarasu.proxy.fetch import Fetch
@@ -33,8 +34,7 @@ def size_of(head: ResponseHead) -> int | None:
     if head.status == 206:
         found = parse_content_range(head.headers.get("content-range"))
         return found.size if found is not None else None
-    length = head.headers.get("content-length")
-    return int(length) if length is not None and length.isdigit() else None
+    return parse_count(head.headers.get("content-length"))
 
 
 def lifetime_of(fetch: Fetch, head: ResponseHead, now: float) -> Lifetime | NotStorable:

@@ -26,6 +26,7 @@ from yatagarasu.errors import (
     YatagarasuError,
 )
 from yatagarasu.http.headers import Pair
+from yatagarasu.http.numbers import parse_count
 from yatagarasu.http.ranges import parse_content_range, parse_range
 from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
@@ -284,8 +285,7 @@ class Flight:
                 raise OriginBroken(f"asked for bytes from {self.pos}, got {response.headers.get('content-range')!r}")
             new_size = got.size
         else:
-            length = response.headers.get("content-length")
-            new_size = int(length) if length is not None and length.isdigit() else None
+            new_size = parse_count(response.headers.get("content-length"))
         if etag != entry.etag or (size is not None and new_size is not None and new_size != size):
             raise ObjectChanged(f"ETag {entry.etag} size {size} became {etag} size {new_size}")
         if status == 200 and self.pos:

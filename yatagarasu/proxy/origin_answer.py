@@ -3,12 +3,15 @@
 import trio
 
 from yatagarasu.errors import OriginError, YatagarasuError
+from yatagarasu.http.numbers import parse_count
 from yatagarasu.origin.client import OriginResponse
 from yatagarasu.s3.errors import error_for, parse_error
 
 # S3's error documents are below 1 KiB; what is longer is not one.
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_BODY_SECONDS = 5.0
+# Of Retry-After: what is longer would make clients sleep for ever.
+_LONGEST_WAIT_SECONDS = 86_400
 
 
 async def origin_failure(response: OriginResponse) -> YatagarasuError:
@@ -23,8 +26,9 @@ async def origin_failure(response: OriginResponse) -> YatagarasuError:
                 text += data
     except OriginError:
         text.clear()  # The status alone must do.
-    asked = response.headers.get("retry-after", "")
-    retry_after = int(asked) if asked.isdigit() and len(asked) < 6 else None
+    retry_after = parse_count(response.headers.get("retry-after"))
+    if retry_after is not None:
+        retry_after = min(retry_after, _LONGEST_WAIT_SECONDS)
     error = error_for(response.status, parse_error(bytes(text)) if text else None, retry_after=retry_after)
     error.add(endpoint=response.endpoint, status=response.status)
     return error

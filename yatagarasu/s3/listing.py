@@ -11,14 +11,17 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape
 
 from yatagarasu.errors import BadRequest, OriginBroken
+from yatagarasu.http.numbers import parse_count
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _PASSED = frozenset(
     ("prefix", "delimiter", "max-keys", "continuation-token", "start-after", "encoding-type", "fetch-owner")
 )
 _MAX_KEYS = 1000
-# S3 takes a 32-bit number.
-_MAX_DIGITS = 10
+# S3 takes a 32-bit number, with its sign.
+_LARGEST = 2**31 - 1
+# S3's own pages are four deep; what writes XML recurses.
+_MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,13 @@ class ListRequest:
         values = dict(parse_qsl(query, keep_blank_values=True))
         if values.get("list-type") != "2":
             raise BadRequest("only ListObjectsV2 (list-type=2) is served")
-        max_keys = values.get("max-keys", str(_MAX_KEYS))
-        if not (max_keys.isascii() and max_keys.isdigit() and len(max_keys) <= _MAX_DIGITS):
+        max_keys = parse_count(values.get("max-keys", str(_MAX_KEYS)))
+        if max_keys is None or max_keys > _LARGEST:
             raise BadRequest("max-keys is not a number")
         return cls(
             values.get("prefix", ""),
             values.get("delimiter", ""),
-            min(int(max_keys), _MAX_KEYS),
+            min(max_keys, _MAX_KEYS),
             values.get("continuation-token"),
             values.get("start-after", ""),
             values.get("encoding-type") == "url",
@@ -165,9 +168,8 @@ def unscope_listing(body: bytes, bucket_name: str, key_prefix: str) -> bytes:
                 continue
             rest = text[len(key_prefix) :]
             element.text = quote(rest, safe="/-._~") if is_encoded else rest
-    nameless = [item for item in _all(root, "Contents") if not _text(item, "Key")]
-    for item in nameless:
-        root.remove(item)
+    nameless = {item for item in _all(root, "Contents") if not _text(item, "Key")}
+    root[:] = [item for item in root if item not in nameless]
     for count in _all(root, "KeyCount"):
         count.text = str(max(0, _size(count.text or "0") - len(nameless)))
     ElementTree.register_namespace("", NAMESPACE)
@@ -177,11 +179,24 @@ def unscope_listing(body: bytes, bucket_name: str, key_prefix: str) -> bytes:
 
 def _root(body: bytes) -> ElementTree.Element:
     parser = expat.ParserCreate()
+    depth = 0
 
     def refuse(*_: object) -> None:
         raise ValueError("a document type has no place here")
 
+    def start(*_: object) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise ValueError("nested too deeply")
+
+    def end(_: str) -> None:
+        nonlocal depth
+        depth -= 1
+
     parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
     try:
         parser.Parse(body, True)
         root = ElementTree.fromstring(body)
@@ -193,9 +208,10 @@ def _root(body: bytes) -> ElementTree.Element:
 
 
 def _size(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+    size = parse_count(text)
+    if size is None:
         raise OriginBroken("a listing with a size that is none")
-    return int(text)
+    return size
 
 
 def _all(element: ElementTree.Element, name: str) -> list[ElementTree.Element]:

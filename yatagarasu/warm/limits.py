@@ -43,13 +43,15 @@ class Window:
     """How many may be under way at once: additive increase, multiplicative decrease.
 
     Starts at its maximum; an overload halves it, at most once in the time that its effect needs to be seen, and stops
-    everybody for as long as was asked for; each success gives a part of one back.
+    everybody for as long as was asked for, five minutes at most; each success gives a part of one back.
 
     Args:
         maximum: at least 1.
     """
 
     _EFFECT_SECONDS = 1.0
+    # A job that was told to wait for a day asks again before that.
+    _LONGEST_PAUSE_SECONDS = 300.0
 
     def __init__(self, maximum: int) -> None:
         self.maximum = maximum
@@ -85,7 +87,7 @@ class Window:
         """Somebody was told to slow down; `wait_seconds` says for how long."""
         now = trio.current_time()
         if wait_seconds:
-            self._closed_until = max(self._closed_until, now + wait_seconds)
+            self._closed_until = max(self._closed_until, now + min(wait_seconds, self._LONGEST_PAUSE_SECONDS))
         if now - self._halved_at >= self._EFFECT_SECONDS:
             self._halved_at = now
             self.size = max(1.0, self.size / 2)

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import IO, Any
 
 from yatagarasu.errors import ConfigError
+from yatagarasu.http.numbers import parse_count
 from yatagarasu.warm.item import Item, Malformed, excerpt, fault_of
 
 FORMATS = ("text", "csv", "jsonl", "inventory", "parquet", "s3ls")
@@ -28,6 +29,8 @@ _MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 _SNIFFED_BYTES = 4096
 _BUFFER_BYTES = 256 * 1024
 _BOM = b"\xef\xbb\xbf"
+# The end of the year 9999, where Python's and ISO 8601's dates end.
+_LAST_SECOND = 253_402_300_799
 # What columns and fields are called by those who write lists.
 _NAMES: Mapping[str, str] = {
     "key": "key", "object": "key", "objectkey": "key", "name": "key", "path": "key", "url": "key", "uri": "key",
@@ -195,9 +198,10 @@ def _size(value: object) -> int | None:
     if value is None or value == "":
         return None
     text = str(value).strip()
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and len(text) <= 19):
+    size = None if isinstance(value, bool) else parse_count(text)
+    if size is None:
         raise ValueError(f"not a size: {excerpt(text)}")
-    return int(text)
+    return size
 
 
 def epoch_of(value: object) -> float | None:
@@ -207,6 +211,8 @@ def epoch_of(value: object) -> float | None:
     if isinstance(value, datetime):
         found = value
     elif isinstance(value, int | float) and not isinstance(value, bool):
+        if not 0 <= value <= _LAST_SECOND:  # JSON's numbers have no bounds.
+            raise ValueError("not a date: a number beyond the year 9999")
         return float(value)
     else:
         try:

@@ -8,6 +8,7 @@ from yatagarasu import __version__
 from yatagarasu.errors import ConfigError, YatagarasuError
 from yatagarasu.http.dates import parse_http_date
 from yatagarasu.http.headers import Headers
+from yatagarasu.http.numbers import parse_count
 from yatagarasu.http.wire import encode_request
 from yatagarasu.origin.transport import OriginTransport
 from yatagarasu.warm.filters import Filters
@@ -117,13 +118,12 @@ class ViaWarmer:
 
 
 def _refused(status: int, headers: Headers) -> Outcome:
-    retry_after = headers.get("retry-after", "")
     return Outcome(
         Kind.FAILED,
         reason=f"answered {status}",
         is_transient=status >= 500 or status in (408, 425, 429),
         is_overload=status in (429, 503),
-        wait_seconds=float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None,
+        wait_seconds=parse_count(headers.get("retry-after")),
     )
 
 
@@ -142,5 +142,4 @@ def _outcome(headers: Headers, size: int) -> Outcome:
 def _size_and_date(headers: Headers) -> tuple[int | None, float | None]:
     """Size of the whole object, if it is told, and when it was modified."""
     total = headers.get("content-range", "").rpartition("/")[2] or headers.get("content-length", "")
-    size = int(total) if total.isascii() and total.isdigit() else None
-    return size, parse_http_date(headers.get("last-modified", ""))
+    return parse_count(total), parse_http_date(headers.get("last-modified", ""))
