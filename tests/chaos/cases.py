@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tests.chaos.clock import HOUR, YEAR
 from yatagarasu.bench.faults import Fault
 
 SIZE = 300_000
@@ -30,6 +31,8 @@ class Row:
     Attributes:
         faults: of the first requests for a key, and how many each is for; None: all that follow.
         network: what goes wrong before any request can.
+        jump: seconds by which the wall clock jumps in the middle of the bodies.
+        skew: seconds by which our clock, but not the origin's, is wrong before anybody asks.
         fresh: where nothing is stored: phases cold, following, range and warming.
         stored: where an expired entry is, and may not be used stale.
         stale: where it may.
@@ -42,6 +45,8 @@ class Row:
     name: str
     faults: Sequence[tuple[Fault, int | None]] = ()
     network: Network | None = None
+    jump: float = 0.0
+    skew: float = 0.0
     fresh: tuple[str, ...] = ("new",)
     stored: tuple[str, ...] | None = None
     stale: tuple[str, ...] | None = None
@@ -75,6 +80,7 @@ def _once(fault: Fault) -> tuple[tuple[Fault, int], ...]:
 
 
 _CUT = Fault(cut_after=HALF)
+_TRICKLE = Fault(bandwidth=1_000_000)
 OLD = ("old",)
 
 ROWS = (
@@ -82,6 +88,8 @@ ROWS = (
     Row("origin refuses", network="refused", fresh=("502",), stale=OLD, requests=0),
     Row("no such name", network="no name", fresh=("502",), stale=OLD, requests=0),
     Row("TLS fails", network="bad certificate", fresh=("502",), stale=OLD, requests=0),
+    Row("our clock is half an hour ahead", skew=HOUR / 2, fresh=("502",), stale=OLD),
+    Row("our clock is half an hour behind", skew=-HOUR / 2, fresh=("502",), stale=OLD),
     # Before the head
     Row("reset before head, once", _once(Fault(reset_before_head=True)), requests=2),
     Row("reset before head", _always(Fault(reset_before_head=True)), fresh=("502",), stale=OLD, requests=3),
@@ -125,8 +133,14 @@ ROWS = (
     Row("reset", _always(Fault(reset_after=HALF)), requests=3),
     Row("stall, once", _once(Fault(stall_after=HALF)), requests=2),
     Row("stall", _always(Fault(stall_after=HALF)), requests=3),
-    Row("trickle", _always(Fault(bandwidth=1_000_000))),
+    Row("trickle", _always(_TRICKLE)),
+    *(
+        Row(f"the clock jumps by {jump:+g} s", _always(_TRICKLE), jump=jump)
+        for jump in (HOUR, -HOUR, 20 * YEAR, -20 * YEAR)
+    ),
     Row("chunked", _always(Fault(chunked=True))),
+    # Of a range its size is known.
+    Row("chunked, but for the last chunk", _always(Fault(chunked=True, cut_after=SIZE)), ranged=("new",), requests=2),
     Row("chunked, cut once", _once(Fault(chunked=True, cut_after=HALF)), requests=2),
     Row("weak ETag, cut once", _once(Fault(weak_etag=True, cut_after=HALF)), fresh=("cut", "new"), requests=2),
     Row("no ETag, cut once", _once(Fault(missing_etag=True, cut_after=HALF)), fresh=("cut", "new"), requests=2),

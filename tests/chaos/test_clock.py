@@ -1,4 +1,4 @@
-"""The wall clock jumps, as NTP, a paused virtual machine or an operator make it: no answer is lost by it."""
+"""The wall clock jumps: no answer is lost by it. In every phase, and for every client: `test_matrix.py`."""
 
 import random
 import time
@@ -8,22 +8,12 @@ import pytest
 import trio
 
 from tests.chaos.clients import Answer, patient
+from tests.chaos.clock import HOUR, YEAR, Clock
 from tests.server.conftest import Proxy, run_proxy
 from yatagarasu.bench.faults import Fault
 
 DATA = random.Random(5).randbytes(300_000)
-HOUR, YEAR = 3600.0, 365 * 86_400.0
 JUMPS = pytest.mark.parametrize("jump", [HOUR, -HOUR, 20 * YEAR, -20 * YEAR], ids=["+1 h", "-1 h", "+20 y", "-20 y"])
-
-
-class Clock:
-    """The wall clock, with jumps."""
-
-    def __init__(self) -> None:
-        self._real, self.offset = time.time, 0.0
-
-    def __call__(self) -> float:
-        return self._real() + self.offset
 
 
 @pytest.fixture
@@ -87,7 +77,7 @@ async def test_corrections_cost_nothing(proxy: Proxy, clock: Clock, jump: float)
 async def test_ours_alone_jumps_and_s3_refuses_our_signatures(proxy: Proxy, clock: Clock, jump: float):
     await ask(proxy)
     clock.offset = jump
-    proxy.origin.clock = clock._real
+    proxy.origin.clock = clock.real
     [answer] = await patient(proxy.port, "/b/k", "")
     assert (answer.body, answer.fields["x-cache"]) == (DATA, "STALE")
     assert "RequestTimeTooSkewed" in proxy.log.text

@@ -246,6 +246,9 @@ class OriginTransport:
 
             self._ssl_context = ssl.create_default_context()
             self._ssl_context.load_verify_locations(certifi.where())
+        # A system may forgive a missing close_notify for all its programs: a cut body would look whole
+        # (RFC 9112, section 9.8). Without OpenSSL 3 there is no such option.
+        self._ssl_context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
         return self._ssl_context
 
     async def fetch(

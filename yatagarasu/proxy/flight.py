@@ -186,6 +186,9 @@ class Flight:
                 self.assembly = self._landing.on_head(self, response, request_time)
                 if self.assembly is None:
                     return self.verdict or Verdict.COMPLETE
+            elif self._ended_at(response):
+                self.assembly.body.finish(self.pos)
+                return Verdict.COMPLETE
             else:
                 await self._check_same(response)
             await self._pump(response)
@@ -268,6 +271,18 @@ class Flight:
             return None
         first, last = specs[0].first, specs[0].last
         return Span(suffix=last) if first is None else Span(first)
+
+    def _ended_at(self, response: OriginResponse) -> bool:
+        """Whether a 416 says that a body of unknown size is whole: only its end was lost, a last chunk for instance.
+
+        If-Match comes before Range (RFC 9110, section 13.2.2), so it is said of the same generation.
+        """
+        assert self.assembly is not None
+        if response.status != 416 or self.assembly.body.size is not None:
+            return False
+        got = parse_content_range(response.headers.get("content-range"))
+        is_same = response.headers.get("etag") in (None, self.assembly.entry.etag)
+        return is_same and got is not None and got.start is None and got.size == self.pos
 
     async def _check_same(self, response: OriginResponse) -> None:
         """Hold a further answer against the generation that is being put together (F3, F4)."""
