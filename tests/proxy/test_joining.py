@@ -47,6 +47,25 @@ async def test_a_range_of_a_small_object_fills_the_cache_with_all_of_it(autojump
     await rig.settle()
 
 
+async def test_a_get_after_a_head_joins_the_get_that_was_asked_for_meanwhile(autojump_clock, make_rig, origin):
+    origin.objects["k"] = SMALL
+    origin.plays = [Play(latency=0.1), Play(latency=0.3)]
+    rig = make_rig()
+    clients = [RecordingClient() for _ in range(3)]
+
+    async def ask(index: int, seconds: float, method: str) -> None:
+        await trio.sleep(seconds)
+        await rig.ask(client=clients[index], method=method)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, 0, 0.0, "HEAD")
+        nursery.start_soon(ask, 1, 0.05, "GET")
+        nursery.start_soon(ask, 2, 0.2, "GET")  # The head is known by now, the other GET's is not.
+    assert [client.body for client in clients] == [b"", SMALL, SMALL]
+    assert [request.method for request in origin.requests] == ["HEAD", "GET"]
+    await rig.settle()
+
+
 async def test_a_range_far_ahead_of_a_flight_starts_its_own(autojump_clock, make_rig, origin):
     origin.objects["k"] = DATA
     origin.default = Play(chunk_seconds=0.1)

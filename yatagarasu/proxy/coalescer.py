@@ -154,6 +154,10 @@ class Coalescer:
             self._heads[slot] = flight
         return flight, True
 
+    def awaits_head(self, key: Key) -> bool:
+        """Whether a GET of `key` is in the air whose head is not known yet."""
+        return (key, "GET") in self._heads
+
     async def wait_head(self, flight: Flight, *, is_leader: bool) -> Lease | None:
         """Wait until a flight's head is known, then hold what it brings.
 
@@ -195,7 +199,7 @@ class Coalescer:
 
     def revalidate_in_background(self, fetch: Fetch, entry: Entry) -> None:
         """Refresh a stale entry in one flight that nobody waits for (F11)."""
-        if (fetch.key, "GET") in self._heads:
+        if self.awaits_head(fetch.key):
             return
         try:
             flight, is_new = self.launch_or_join(fetch, conditional=entry)

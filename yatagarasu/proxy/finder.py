@@ -143,7 +143,8 @@ class Finder:
                 return await self._alone(fetch, line, block)
             if decision is Decision.UNAVAILABLE:
                 raise WaitTimeout("only-if-cached, and nothing fits", **fetch.context())
-            if entry is not None and decision in (Decision.HIT, Decision.STALE):
+            is_usable = decision in (Decision.HIT, Decision.STALE)
+            if entry is not None and is_usable and not self._is_on_its_way(entry, fetch, line.method):
                 if decision is Decision.STALE:
                     self._coalescer.revalidate_in_background(fetch, entry)
                 outcome = CacheOutcome.STALE if decision is Decision.STALE else CacheOutcome.HIT
@@ -206,6 +207,12 @@ class Finder:
             lease.release()
             return Found(entry, outcome, is_stored=True)
         return Found(entry, outcome, lease, is_stored=True)
+
+    def _is_on_its_way(self, entry: Entry, fetch: Fetch, method: str) -> bool:
+        """Whether a head is stored, and the body is in the air already: one request for it is enough (F1)."""
+        if method == "HEAD" or entry.body.is_complete or entry.body.present_bytes:
+            return False
+        return self._coalescer.assembly(fetch.key) is None and self._coalescer.awaits_head(fetch.key)
 
     def _use(self, entry: Entry, outcome: CacheOutcome, fetch: Fetch, method: str) -> Found:
         """Hold a stored entry, by way of its assembly where bytes are missing or it has one already.
