@@ -86,6 +86,18 @@ def describe(error: BaseException) -> str:
     return " <- ".join(parts)
 
 
+def let_go(error: BaseException) -> None:
+    """Drop the frames that an error and its causes came through: as long as it is kept, they keep flights and files."""
+    seen: set[int] = set()
+    rest: list[BaseException | None] = [error]
+    while rest:
+        current = rest.pop()
+        if current is not None and id(current) not in seen:
+            seen.add(id(current))
+            current.__traceback__ = None
+            rest += (current.__cause__, current.__context__)
+
+
 class ConfigError(YatagarasuError):
     """What the operator wrote cannot work; the message names the thing."""
 

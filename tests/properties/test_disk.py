@@ -19,6 +19,7 @@ from tests.fakes import Play, RecordingClient, Rig, ScriptedOrigin, WallClock
 from yatagarasu.cache.disk.flush import Flusher
 from yatagarasu.cache.disk.tier import DiskSettings, DiskTier
 from yatagarasu.cache.policy import Timing
+from yatagarasu.errors import OriginBroken
 from yatagarasu.observe.log import Log
 from yatagarasu.proxy.fetch import FlightSettings
 from yatagarasu.proxy.inventory import Inventory, Selection
@@ -189,7 +190,7 @@ class Machine:
         """One process: from its start until it ends this way."""
         disk = DiskTier(
             DiskSettings(self.folder, self.max_size, 600_000, block_size=BLOCK, memory_object_size=10_000),
-            log=Log(stream=_Nowhere()),  # type: ignore[arg-type]
+            log=Log(stream=Nowhere()),  # type: ignore[arg-type]
         )
         disk.folder.boot_id = bytes([self.boot]) * 16
         disk.folder.prepare()
@@ -270,7 +271,7 @@ class Machine:
             Path(self.folder, "data", "00", "foreign").write_bytes(b"not ours")
 
 
-class _Nowhere:
+class Nowhere:
     def write(self, text: str) -> None:
         pass
 
@@ -356,26 +357,53 @@ def test_what_was_on_disk_costs_no_request_after_a_restart(sizes, asks, ending):
         trio.run(run, folder, clock=MockClock(autojump_threshold=0))
 
 
-async def test_a_body_that_is_over_waits_for_no_collector(autojump_clock: object, tmp_path: Path):
+def _broken(key: str) -> list[Play]:
+    """Flights of every bad end: resumed, cut for good, begun again, replaced, refused, not to be understood."""
+    cut = {"cut_after": 100_000}
+    ends = (
+        [Play(**cut)],
+        [Play(**cut, without=("etag",))],
+        [Play(cut_after=0, without=("etag",))],
+        [Play(**cut), Play(headers=(("etag", '"other"'),))],
+        [Play(**cut), Play(wrong_start=7), Play(wrong_start=7)],
+        [Play(**cut), Play(status=404)],
+        [Play(status=503)] * 3,
+        [Play(status=403)],
+        [Play(stall_after=100_000, without=("etag",))],
+        [Play(error=OriginBroken("broken"))] * 3,
+        [Play(headers=(("cache-control", "private"),), cut_after=100_000)],
+    )
+    return ends[int(key[1:]) % len(ends)]
+
+
+@pytest.mark.parametrize("plays_of", [lambda key: [], _broken], ids=["good", "broken"])
+async def test_a_body_that_is_over_waits_for_no_collector(autojump_clock: object, tmp_path: Path, plays_of):
     """Cycles would keep evicted files on the disk, and evicted objects in memory, until it comes by."""
     origin = ScriptedOrigin({f"k{number}": bytes(200_000) for number in range(12)})
     disk = DiskTier(
         DiskSettings(str(tmp_path), 600_000, 500_000, block_size=BLOCK, memory_object_size=10_000),
-        log=Log(stream=_Nowhere()),  # type: ignore[arg-type]
+        log=Log(stream=Nowhere()),  # type: ignore[arg-type]
     )
     disk.folder.prepare()
     flusher = Flusher(disk, blocking=inline)
     async with trio.open_nursery() as nursery:
         await nursery.start(flusher.run)
-        rig = Rig(nursery, origin, disk=disk, flusher=flusher, timing=Timing(ttl=100.0), max_memory_object=10_000)
+        settings = FlightSettings(stall_timeout=0.5)
+        rig = Rig(
+            nursery, origin, disk=disk, flusher=flusher, timing=Timing(ttl=100.0), max_memory_object=10_000,
+            settings=settings,
+        )  # fmt: skip
         await rig.ask("k0")
         gc.collect()
         gc.disable()
         try:
-            for number in range(12):
-                await rig.ask(f"k{number}")
-                await rig.ask(f"k{number}", range="bytes=-5")
-            await trio.sleep(5)
+            for key in origin.objects:
+                origin.plays = plays_of(key)
+                await rig.ask(key)
+                origin.plays = []
+                await rig.ask(key, range="bytes=-5")
+                await trio.sleep(5)
+            files = [name for name in os.listdir(tmp_path / "tmp")]
             gc.set_debug(gc.DEBUG_SAVEALL)
             gc.collect()
             ours = {type(found).__name__ for found in gc.garbage if type(found).__module__.startswith("yatagarasu")}
@@ -384,4 +412,5 @@ async def test_a_body_that_is_over_waits_for_no_collector(autojump_clock: object
             gc.garbage.clear()
             gc.enable()
         assert ours == set()
+        assert files == []
         nursery.cancel_scope.cancel()

@@ -1,19 +1,26 @@
 """One seed: a proxy's core with random settings, an origin, some dozen clients, and what must hold at every step."""
 
+import gc
+import os
 import random
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from unittest import mock
 
 import trio
 import trio.testing
 
 from tests.fakes import Rig, WallClock
+from tests.properties.test_disk import Nowhere, inline
 from tests.simulation.clients import SimClient
 from tests.simulation.origin import BUCKET, Origin
+from yatagarasu.cache.disk.flush import Flusher
+from yatagarasu.cache.disk.tier import DiskSettings, DiskTier
 from yatagarasu.cache.policy import Timing
 from yatagarasu.errors import first_of
 from yatagarasu.http.headers import Headers
 from yatagarasu.http.wire import HeaderBlock
+from yatagarasu.observe.log import Log
 from yatagarasu.origin.client import S3Origin
 from yatagarasu.origin.credentials import Anonymous
 from yatagarasu.origin.transport import OriginTransport
@@ -27,6 +34,7 @@ from yatagarasu.s3.addressing import resolve_address
 _PATIENCE = 600.0
 _SETTLING = 30.0
 KIB = 1024
+_FAST = "/dev/shm" if os.path.isdir("/dev/shm") else None
 
 
 class Broken(AssertionError):
@@ -112,7 +120,7 @@ class Report:
 
 def play(seed: int) -> Report:
     """Play a seed to its end; deterministic but for the order of sets."""
-    report, watch = Report(seed), Watch()
+    report, watch, before = Report(seed), Watch(), _descriptors()
     # trio shuffles its tasks with a generator of its own.
     trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[attr-defined]
     trio._core._run._r.seed(seed)  # type: ignore[attr-defined]
@@ -124,8 +132,16 @@ def play(seed: int) -> Report:
         leaf = first_of(exc, Exception)
         report.wrong = f"{type(leaf).__name__}: {leaf}"
     report.wrong = watch.wrong or report.wrong
+    if _descriptors() > before:
+        gc.collect()
+        if _descriptors() > before:
+            report.wrong = report.wrong or "descriptors are left"
     report.steps = watch.steps
     return report
+
+
+def _descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
 
 
 class _World:
@@ -133,6 +149,8 @@ class _World:
         self._rng = random.Random(seed)
         self._report, self._watch = report, watch
         self._keys = [f"k{number}" for number in range(self._rng.choice([1, 1, 2, 4]))]
+        self._block_size = self._rng.choice([4 * KIB, 16 * KIB, 1024 * KIB])
+        self._max_memory_object = self._rng.choice([1_000, 50_000, 1_000_000])
 
     def _settings(self) -> FlightSettings:
         rng = self._rng
@@ -142,7 +160,7 @@ class _World:
             max_waiters=rng.choice([2, 1_000, 1_000]),
             join_ahead=rng.choice([4 * KIB, 64 * KIB, 8 * KIB * KIB]),
             readahead=rng.choice([0, 64 * KIB]),
-            block_size=rng.choice([4 * KIB, 16 * KIB, 1024 * KIB]),
+            block_size=self._block_size,
             stall_timeout=rng.choice([0.2, 2.0]),
             failure_ttl=rng.choice([0.0, 1.0]),
             uncacheable_ttl=rng.choice([0.5, 120.0]),
@@ -162,8 +180,36 @@ class _World:
         )
 
     async def run(self) -> None:
+        """Live, with a disk tier in a third of the worlds."""
+        if self._rng.random() > 0.3:
+            await self._live(None)
+            return
+        with TemporaryDirectory(dir=_FAST) as folder:
+            await self._live(self._disk(folder))
+            self._watch.rig = None  # Which holds everything.
+            if found := os.listdir(os.path.join(folder, "tmp")):
+                raise Broken(f"temporary files are left: {found}")
+
+    def _disk(self, folder: str) -> DiskTier:
         rng = self._rng
+        settings = DiskSettings(
+            folder,
+            max_size=rng.choice([200_000, 10_000_000]),
+            max_object_size=rng.choice([60_000, 200_000]),
+            block_size=self._block_size,
+            memory_object_size=self._max_memory_object,
+            open_files=rng.choice([1, 100]),
+        )
+        disk = DiskTier(settings, log=Log(stream=Nowhere()))  # type: ignore[arg-type]
+        disk.folder.prepare()
+        return disk
+
+    async def _live(self, disk: DiskTier | None) -> None:
+        rng = self._rng
+        flusher = Flusher(disk, blocking=inline) if disk is not None else None
         async with trio.open_nursery() as nursery:
+            if flusher is not None:
+                await nursery.start(flusher.run)
             origin = Origin(rng, nursery, self._keys)
             transport = OriginTransport(
                 connect_timeout=1.0, first_byte_timeout=2.0, max_connections=rng.choice([1, 3, 100])
@@ -183,9 +229,13 @@ class _World:
                 settings=self._settings(),
                 timing=self._timing(),
                 memory_bytes=rng.choice([100_000, 10_000_000]),
-                max_memory_object=rng.choice([1_000, 50_000, 1_000_000]),
+                max_memory_object=self._max_memory_object,
+                disk=disk,
+                flusher=flusher,
                 keyed=(),
             )
+            if disk is not None:
+                rig.tiers.memory.on_evict = rig.tiers.demote  # type: ignore[attr-defined]
             self._watch.watch(rig)
             with mock.patch("yatagarasu.origin.transport.open_connection", origin.connect):
                 with trio.move_on_after(_PATIENCE) as patience:
@@ -193,9 +243,13 @@ class _World:
                 if patience.cancelled_caught:
                     raise Broken(f"a client was kept for {_PATIENCE:g} s")
                 await self._settle(rig, transport)
+            if disk is not None and disk.policy.size > disk.settings.max_size:
+                raise Broken("more on disk than it may hold")
             await transport.aclose()
             self._report.requests = sum(origin.requests.values())
             nursery.cancel_scope.cancel()
+        if flusher is not None:
+            await flusher.aclose()
 
     async def _clients(self, rig: Rig, origin: Origin) -> None:
         rng = self._rng

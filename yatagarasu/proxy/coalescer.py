@@ -26,6 +26,7 @@ from yatagarasu.errors import (
     StoreError,
     WaitTimeout,
     YatagarasuError,
+    let_go,
 )
 from yatagarasu.http.headers import Pair
 from yatagarasu.http.messages import ResponseHead
@@ -466,6 +467,7 @@ class Coalescer:
             raise ObjectChanged("another fetch has begun", **flight.fetch.context()) from cause
         error = ObjectChanged("the fetch began again", **flight.fetch.context())
         error.__cause__ = cause
+        let_go(error)
         self._disown(assembly, error)
         assembly.flights.remove(flight)
         if self.settings.enabled:
@@ -485,6 +487,7 @@ class Coalescer:
         if error is not None:
             is_ours = isinstance(error, OriginError | InternalError)
             (self._log.error if is_ours else self._log.debug)("flight_failed", exc=error)
+            let_go(error)
             # Refused for what we are, not for what this client is, everybody is refused alike.
             is_verdict = is_ours or (isinstance(error, AccessError) and not flight.fetch.authorized)
             if is_verdict and not isinstance(error, ObjectChanged):
