@@ -44,7 +44,7 @@ from yatagarasu.proxy.errand import Errands
 from yatagarasu.proxy.inventory import Inventory
 from yatagarasu.proxy.pipeline import Pipeline
 from yatagarasu.proxy.router import Route, Router
-from yatagarasu.server.lifecycle import Lifecycle
+from yatagarasu.server.lifecycle import Lifecycle, take_reloads
 from yatagarasu.server.listener import close_listeners, format_address, open_listeners
 from yatagarasu.server.reactor import Limits, Reactor
 from yatagarasu.server.workers import Seat
@@ -359,6 +359,7 @@ async def serve(
         on_ready: called once the listeners are open.
     """
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        take_reloads()
         async with open_system(config) as system:
             on_ready(system)
             lifecycle = Lifecycle(system.log, drain_timeout=lambda: system.config.server.drain_timeout)

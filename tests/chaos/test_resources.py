@@ -379,6 +379,96 @@ def test_signals_under_load(start: Callable[[Config], Served], embedded: Embedde
     assert not {"request_failed", "connection_failed"} & set(events)
 
 
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_for(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reload_that_comes_while_it_starts_waits_until_it_has(embedded: EmbeddedOrigin, tmp_path: Path, workers: int):
+    path, log = tmp_path / "yatagarasu.toml", tmp_path / "stderr"
+    path.write_text(Config(embedded.endpoint, server=f"workers = {workers}").text())
+    command = [sys.executable, "-m", "yatagarasu", "serve", "-c", str(path)]
+    with open(log, "wb") as stderr:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+
+    def holds_reloads_back() -> bool:
+        [line] = [line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if "SigBlk" in line]
+        return bool(int(line.split()[1], 16) & 1 << signal.SIGHUP - 1)
+
+    try:
+        wait_for(holds_reloads_back)
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: '"reloaded"' in log.read_text())
+        assert " ready on " in log.read_text()
+        process.terminate()
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.e2e
+def test_an_end_in_the_middle_of_a_reload_is_a_clean_one(start: Callable[[Config], Served], embedded: EmbeddedOrigin):
+    """New workers that have served nobody have nothing to drain: killing them cuts nothing short."""
+    served = start(Config(embedded.endpoint, server="workers = 2"))
+    before = children_of(served.process.pid)
+    served.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: len(children_of(served.process.pid)) > len(before))
+    assert served.stop() == 0
+    assert "reloaded" not in served.stderr()
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_storm_of_reloads_leaves_what_one_would(
+    start: Callable[[Config], Served], embedded: EmbeddedOrigin, workers: int
+):
+    embedded.store.put("bkt", "k", b"0123456789")
+    served = start(Config(embedded.endpoint, server=f"workers = {workers}"))
+    before, url = len(children_of(served.process.pid)), f"{served.url}/b/k"
+    for _ in range(40):
+        served.process.send_signal(signal.SIGHUP)
+        assert httpx.get(url, trust_env=False).content == b"0123456789"
+    wait_for(lambda: len(children_of(served.process.pid)) == before)
+    assert httpx.get(url, trust_env=False).content == b"0123456789"
+    assert served.stop() == 0
+    assert "Traceback" not in served.stderr()
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_machine_that_sleeps_in_the_middle_costs_no_download(
+    start: Callable[[Config], Served], embedded: EmbeddedOrigin, workers: int
+):
+    """All processes stop for longer than any timeout of theirs, as in a paused virtual machine or container."""
+    embedded.store.put_pattern("bkt", "long", 20 * MB)
+    embedded.faults.add(Fault(bandwidth=10 * MB), key="long")
+    top = "[coalescing]\nstall_timeout = '1s'\nwait_timeout = '1s'"
+    served = start(Config(embedded.endpoint, top=top, server=f"workers = {workers}\nwrite_timeout = '1s'"))
+    with ThreadPoolExecutor(3) as pool:
+        loads = [pool.submit(httpx.get, f"{served.url}/b/long", trust_env=False, timeout=30) for _ in range(3)]
+        time.sleep(0.7)
+        everybody = [served.process.pid, *children_of(served.process.pid)]
+        for pid in everybody:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(3)
+        for pid in everybody:
+            os.kill(pid, signal.SIGCONT)
+        for load in loads:
+            assert load.result().content == pattern_bytes(0, 0, 20 * MB)
+    assert served.stop() == 0
+
+
 @pytest.mark.e2e
 def test_a_drain_deadline_cuts_what_is_not_done_and_says_so(
     start: Callable[[Config], Served], embedded: EmbeddedOrigin

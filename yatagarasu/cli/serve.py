@@ -1,5 +1,6 @@
 """`yatagarasu serve`: the proxy."""
 
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,8 @@ def serve(
     if demo == (config is not None):
         typer.echo("yatagarasu serve: give either --config FILE or --demo", err=True)
         raise typer.Exit(2)
+    # Until somebody listens to it the signal would end the process; `server.lifecycle.take_reloads` lets it in.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     import trio
 
     if demo:

@@ -9,6 +9,11 @@ from yatagarasu.errors import ConfigError
 from yatagarasu.observe.log import Log
 
 
+def take_reloads() -> None:
+    """Let SIGHUP in, which waits while a process starts; one that has come already is a reload."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
 class Lifecycle:
     """What the process does when it is told something.
 

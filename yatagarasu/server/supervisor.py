@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from yatagarasu.errors import ConfigError
 from yatagarasu.observe.log import Log
+from yatagarasu.server.lifecycle import take_reloads
 from yatagarasu.server.pipes import SIGNALS, Pipes
 from yatagarasu.server.workers import Generation, Plan, Planner
 
@@ -61,6 +62,7 @@ class Supervisor:
             self._pipes = Pipes()
             stack.callback(self._pipes.close)
             stack.enter_context(self._pipes.caught_signals())
+            take_reloads()
             self._current = self._new_generation(plan)
             stack.callback(self._end)
             while not self._is_stopping or self._current.pids or self._retired:
@@ -121,7 +123,8 @@ class Supervisor:
         how = {"signal": _signal_name(-code)} if code < 0 else {"code": code}
         if self._is_stopping or generation in self._retired:
             # The signal itself ends one that had nothing to do yet; 1 is a drain cut short, which it has said.
-            if self._is_stopping and code not in (0, -signal.SIGTERM):
+            was_new = generation.number > self._current.number  # Given up before it served anybody.
+            if self._is_stopping and not was_new and code not in (0, -signal.SIGTERM):
                 self._code = self._code or 1
             if code not in (0, 1, -signal.SIGTERM, -signal.SIGKILL):
                 self._log.error("worker_died", index=index, pid=pid, **how)
