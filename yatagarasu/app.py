@@ -268,6 +268,8 @@ class System:
             nursery.start_soon(self.jobs.run)
             if self.tiers.flusher is not None:
                 nursery.start_soon(self.tiers.flusher.run)
+            if self.peering is not None:
+                nursery.start_soon(self.peering.run)
             if self.peer_reactor is not None:
                 nursery.start_soon(self.peer_reactor.run)
             nursery.start_soon(self.admin_reactor.run)

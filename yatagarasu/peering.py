@@ -1,6 +1,7 @@
 """What one of several workers has on account of the others: its share, how it asks them, what answers them."""
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -27,6 +28,9 @@ from yatagarasu.units import KIB
 # A worker that is there connects at once; its head may take as long as it waits for its own, and a bit.
 _CONNECT_SECONDS = 1.0
 _GRACE_SECONDS = 5.0
+# How often a worker shows that it is not stuck, and after how long without that the others do not wait for it.
+_BEAT_SECONDS = 0.5
+_STUCK_SECONDS = 2.0
 # Of connections between two workers: flights are many, and what a client may send comes along whole.
 _MAX_CONNECTIONS = 4096
 _LIMITS = Limits(max_connections=10_000, max_head_bytes=96 * KIB, max_target_bytes=48 * KIB, idle_timeout=3600.0)
@@ -74,12 +78,14 @@ class Peering:
 
     def __init__(self, seat: Seat, config: Config) -> None:
         self._seat = seat
+        seat.board.set_beat(seat.index, time.monotonic())  # Before the others can ask.
         self._ownership = Ownership(seat.index, seat.board.alive)
         self.share = SeatShare(seat, self._ownership)
         self.unanswered = 0
         self.peers = Peers(
             seat.peer_paths,
             peer_for=self._ownership.peer_for,
+            is_stuck=lambda index: time.monotonic() - seat.board.beat(index) > _STUCK_SECONDS,
             transport=OriginTransport(
                 connect_timeout=_CONNECT_SECONDS,
                 first_byte_timeout=config.coalescing.wait_timeout + _GRACE_SECONDS,
@@ -155,6 +161,17 @@ class Peering:
         missing = len(others) - len(found)
         self.unanswered += missing
         return found, missing
+
+    async def run(self) -> None:
+        """Show that this worker is not stuck, and wait for none that is; until cancelled."""
+        last = time.monotonic()
+        while True:
+            now = time.monotonic()
+            self._seat.board.set_beat(self._seat.index, now)
+            if now - last < _STUCK_SECONDS / 2:  # Else it was this one, or all of the machine, that stood still.
+                self.peers.stop_waiting()
+            last = now
+            await trio.sleep(_BEAT_SECONDS)
 
     async def aclose(self) -> None:
         """Close the connections to the others."""

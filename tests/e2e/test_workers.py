@@ -196,6 +196,67 @@ def test_a_worker_that_is_killed_costs_only_its_own_clients_anything(
     assert [(line["index"], line["signal"]) for line in died] == [(victim, "SIGKILL")]
 
 
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_that_is_stuck_costs_only_its_own_clients_anything(
+    serve: Callable[..., Served], config: str, origin: Origin, victim: int
+) -> None:
+    """It is there, and takes connections, but does nothing: in the middle of a download, and before others."""
+    served = serve(config, server="workers = 2", top="[coalescing]\nstall_timeout = '1s'")
+    expected = origin.get(BIG)
+    pids = workers_of(served)
+    received = bytearray()
+    try:
+        with connection_to(served, pids[1 - victim]) as client:
+            with client.stream("GET", f"/b/{BIG}") as response:
+                for chunk in response.iter_raw(256 * 1024):
+                    if not received:
+                        os.kill(pids[victim], signal.SIGSTOP)
+                    received += chunk
+            assert bytes(received) == expected
+            for number in range(KEYS):
+                assert client.get(f"/b/{small(number)}").content == origin.get(small(number))
+    finally:
+        os.kill(pids[victim], signal.SIGCONT)
+    assert workers_of(served) == pids
+    assert served.stop() == 0
+
+
+def test_a_worker_that_stays_stuck_is_replaced(config: str, tmp_path: Path) -> None:
+    path, log = tmp_path / "yatagarasu.toml", tmp_path / "stderr"
+    listen = "[server]\nlisten = ['127.0.0.1:0']\nworkers = 2\n[admin]\nlisten = ''"
+    path.write_text(f"{listen}\n{config}")
+    script = (
+        "from yatagarasu.server import supervisor, workers\n"
+        "supervisor._LOOK_SECONDS, workers.STUCK_LOOKS = 0.6, 3  # Not a minute.\n"
+        "from yatagarasu.__main__ import main\n"
+        "main()\n"
+    )
+    with open(log, "wb") as stderr:
+        command = [sys.executable, "-c", script, "serve", "-c", str(path)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+    try:
+        wait_until(lambda: " ready on " in log.read_text())
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        before = [int(pid) for pid in children.read_text().split()]
+        os.kill(before[1], signal.SIGSTOP)
+        wait_until(lambda: before[1] not in (now := list(map(int, children.read_text().split()))) and len(now) == 2)
+        process.terminate()
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()
+    events = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    assert [(line["index"], line["pid"]) for line in events if line["event"] == "worker_stuck"] == [(1, before[1])]
+    assert [line["signal"] for line in events if line["event"] == "worker_died"] == ["SIGKILL"]
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_a_reload_under_load_refuses_and_breaks_nothing(served: Served, origin: Origin) -> None:
     """New connections all the time, long downloads across it, three times."""
     host, port = urlsplit(served.url).hostname, urlsplit(served.url).port

@@ -15,6 +15,7 @@ from yatagarasu.errors import (
     InternalError,
     OriginBroken,
     OriginError,
+    OriginLate,
     OriginStatus,
     OriginUnreachable,
     OverloadError,
@@ -127,6 +128,49 @@ async def test_demands_of_freshness_go_along_and_indulgence_does_not(peers, orig
     assert found.get("cache-control") == sent
     assert {name: found.get(name) for name in flight} == flight
     assert "pragma" not in found
+
+
+async def test_an_owner_that_is_stuck_is_not_asked(origin, tmp_path):
+    origin.objects["k ü"] = b"real"
+    peers = Peers(
+        [str(tmp_path / "0"), str(tmp_path / "1")],
+        peer_for=lambda key: 1,
+        transport=OriginTransport(),
+        is_stuck=lambda index: index == 1,
+    )
+    async with owner(tmp_path / "1", OK) as script:
+        response = await origin_for(peers, origin).open(GET)
+        assert await read(response) == b"real"
+        with pytest.raises(OriginLate):
+            await peers.ask(1, "/-/cache")
+    assert script.requests == []
+    assert peers.fallbacks == 1
+
+
+async def test_nobody_waits_any_longer_for_an_owner_that_gets_stuck(origin, tmp_path, nursery):
+    origin.objects["k ü"] = b"real"
+    stuck: set[int] = set()
+    peers = Peers(
+        [str(tmp_path / "0"), str(tmp_path / "1")],
+        peer_for=lambda key: 1,
+        transport=OriginTransport(first_byte_timeout=60.0),
+        is_stuck=stuck.__contains__,
+    )
+    async with owner(tmp_path / "1", None) as script:
+
+        async def get_stuck() -> None:
+            while not script.requests:
+                await trio.sleep(0.01)
+            peers.stop_waiting()  # It may take its time as long as it does anything.
+            await trio.sleep(0.05)
+            stuck.add(1)
+            peers.stop_waiting()
+
+        nursery.start_soon(get_stuck)
+        with trio.fail_after(5):
+            assert await read(await origin_for(peers, origin).open(GET)) == b"real"
+    assert peers.fallbacks == 1
+    await peers.aclose()
 
 
 async def test_a_key_of_this_worker_goes_to_the_origin(origin, tmp_path):

@@ -34,6 +34,12 @@ def test_records_are_apart():
     assert board.total_disk_bytes() == 3 * 10**12 + 3
 
 
+def test_a_beat_is_kept_to_the_millisecond():
+    board = Board(2)
+    board.set_beat(1, 123_456.789)
+    assert (board.beat(0), board.beat(1)) == (0.0, 123_456.789)
+
+
 def test_processes_share_it():
     script = """
 import os

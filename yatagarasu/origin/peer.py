@@ -9,6 +9,8 @@ import json
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 
+import trio
+
 from yatagarasu.errors import (
     AccessDenied,
     BadRequest,
@@ -118,13 +120,21 @@ class Peers:
         paths: unix sockets by worker index.
         peer_for: the other worker that owns a primary key, None where it is this one's.
         transport: has to wait for a head longer than the owner waits for its own.
+        is_stuck: whether a worker, though it is there, has not been seen to do anything for a while.
     """
 
     def __init__(
-        self, paths: Sequence[str], *, peer_for: Callable[[str], int | None], transport: OriginTransport
+        self,
+        paths: Sequence[str],
+        *,
+        peer_for: Callable[[str], int | None],
+        transport: OriginTransport,
+        is_stuck: Callable[[int], bool] = lambda index: False,
     ) -> None:
         self.fallbacks = 0
         self.peer_for = peer_for
+        self._is_stuck = is_stuck
+        self._waiting: dict[int, set[trio.CancelScope]] = {}
         self._paths = tuple(paths)
         self._transport = transport
 
@@ -142,9 +152,24 @@ class Peers:
         return PeerOrigin(self, real, path_prefix, primary, headers, request_id)
 
     async def send(self, index: int, method: str, target: str, pairs: Sequence[Pair]) -> RawResponse:
-        """Ask a worker; returns when the head is there. Raises OriginError."""
+        """Ask a worker; returns when the head is there. Raises OriginError; OriginLate where it is stuck."""
         head = encode_request(method, target, pairs)
-        return await self._transport.fetch("unix", self._paths[index], 0, head, method=method)
+        if not self._is_stuck(index):
+            waiting = self._waiting.setdefault(index, set())
+            with trio.CancelScope() as scope:
+                waiting.add(scope)
+                try:
+                    return await self._transport.fetch("unix", self._paths[index], 0, head, method=method)
+                finally:
+                    waiting.discard(scope)
+        raise OriginLate(f"worker {index} is stuck", endpoint=f"unix:{self._paths[index]}")
+
+    def stop_waiting(self) -> None:
+        """Wait no longer for the heads of those that are stuck by now."""
+        for index, waiting in self._waiting.items():
+            if waiting and self._is_stuck(index):
+                for scope in waiting:
+                    scope.cancel()
 
     async def ask(self, index: int, target: str, *, method: str = "GET") -> tuple[int, bytes]:
         """Ask a worker about itself: status and whole body.

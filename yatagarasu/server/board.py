@@ -9,7 +9,7 @@ from enum import IntEnum
 _WORD_BYTES = 8
 # A cache line for each worker: one that writes does not slow down another.
 _WORDS = 8
-_STATE, _PID, _RESTARTS, _DISK_BYTES, _IS_REPLACED = range(5)
+_STATE, _PID, _RESTARTS, _DISK_BYTES, _IS_REPLACED, _BEAT = range(6)
 
 
 class WorkerState(IntEnum):
@@ -47,6 +47,14 @@ class Board:
     def alive(self) -> list[int]:
         """The workers that can be asked, in ascending order."""
         return [index for index in range(self.count) if self.is_alive(index)]
+
+    def beat(self, index: int) -> float:
+        """When worker `index` last showed that it is not stuck, monotonic seconds of this machine; 0 where never."""
+        return self._words[index * _WORDS + _BEAT] / 1000
+
+    def set_beat(self, index: int, now: float) -> None:
+        """Show it; worker `index`'s own."""
+        self._words[index * _WORDS + _BEAT] = int(now * 1000)
 
     def pid(self, index: int) -> int:
         """Process id of worker `index`, 0 where there is none."""

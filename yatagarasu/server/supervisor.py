@@ -22,6 +22,8 @@ from yatagarasu.server.workers import Generation, Plan, Planner
 
 # What a new generation may take until all of it is ready; after that the old one is kept.
 _READY_SECONDS = 30.0
+# How often to look whether workers still do anything; `workers.STUCK_LOOKS` says when one is given up.
+_LOOK_SECONDS = 5.0
 # The kernel takes 107 bytes as a socket's path; a file's name in our directory needs some of them.
 _MAX_FOLDER_BYTES = 80
 
@@ -46,6 +48,7 @@ class Supervisor:
         self._number = 0
         self._has_started = False
         self._is_stopping = False
+        self._next_look = 0.0
         self._wants_reload = False
         self._code = 0
 
@@ -99,12 +102,13 @@ class Supervisor:
         self._reap()
         self._look_at_progress()
         self._look_at_deadlines()
+        self._look_for_stuck()
         if self._wants_reload and self._has_started and self._next is None and not self._is_stopping:
             self._wants_reload = False
             self._reload()
 
     def _next_due(self) -> float:
-        due = min(generation.deadline for generation in self._generations())
+        due = min(self._next_look, *(generation.deadline for generation in self._generations()))
         return due if self._is_stopping else min(due, self._current.next_due)
 
     def _reap(self) -> None:
@@ -166,6 +170,16 @@ class Supervisor:
                 generation.deadline = float("inf")
                 self._log.warning("workers_killed", pids=list(generation.pids))
                 generation.signal(signal.SIGKILL)
+
+    def _look_for_stuck(self) -> None:
+        """End workers that do nothing any more, and will not read a SIGTERM: they are replaced as others that die."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK_SECONDS
+        for index, pid in self._current.look_for_stuck():
+            self._log.error("worker_stuck", index=index, pid=pid)
+            os.kill(pid, signal.SIGKILL)
 
     # Reload and end
 

@@ -14,6 +14,8 @@ from typing import Protocol
 from yatagarasu.server.board import Board, WorkerState
 from yatagarasu.server.listener import close_listeners, open_unix
 
+# So many looks in a row at a worker that has done nothing between them, and it will not do anything any more.
+STUCK_LOOKS = 12
 # A worker that dies sooner than this may die of the same thing again.
 _QUICK_DEATH_SECONDS = 10.0
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 0.1, 10.0
@@ -97,9 +99,14 @@ def restart_delay(previous: float | None, lived_seconds: float) -> float:
 
 @dataclass(slots=True)
 class _Place:
-    """One worker's start and end, monotonic seconds. `due` is when it is to be started, inf while it runs."""
+    """One worker's start and end, monotonic seconds. `due` is when it is to be started, inf while it runs.
+
+    `beat` is what the last look at it saw, `looks` how many in a row saw the same.
+    """
 
     due: float = -math.inf
+    beat: float = 0.0
+    looks: int = 0
     started: float = 0.0
     delay: float | None = None
     starts: int = 0
@@ -183,6 +190,20 @@ class Generation:
         place.delay = restart_delay(place.delay, now - place.started)
         place.due = now + place.delay
         return place.delay
+
+    def look_for_stuck(self) -> list[tuple[int, int]]:
+        """Look whether each worker that answers has done anything since the last look; index and pid of who is stuck.
+
+        Looks are counted, not seconds: where all of the machine has stood still, nobody is stuck for that.
+        """
+        found = []
+        for pid, index in self.pids.items():
+            place, beat = self._places[index], self.board.beat(index)
+            place.looks = place.looks + 1 if beat == place.beat and self.board.is_alive(index) else 0
+            place.beat = beat
+            if place.looks >= STUCK_LOOKS:
+                found.append((index, pid))
+        return found
 
     def signal(self, number: int) -> None:
         """Send a signal to all of its workers; none of these ids can be another's, as none has been waited for."""
