@@ -16,6 +16,7 @@ from yatagarasu.observe.log import Log, Scrubber
 from yatagarasu.origin.client import Origin, S3Origin
 from yatagarasu.origin.credentials import Anonymous, AwsChain, CredentialSource, StaticCredentials
 from yatagarasu.origin.directory import DirectoryOrigin
+from yatagarasu.origin.retry import RetrySettings
 from yatagarasu.origin.transport import OriginTransport
 from yatagarasu.proxy.cors import Cors
 from yatagarasu.proxy.fetch import FlightSettings
@@ -47,7 +48,7 @@ def timing(base: CacheConfig, bucket: BucketConfig) -> Timing:
 
 def flight_settings(config: Config) -> FlightSettings:
     """Numbers that flights go by."""
-    coalescing, retry = config.coalescing, config.origin.retry
+    coalescing = config.coalescing
     return FlightSettings(
         enabled=coalescing.enabled,
         wait_timeout=coalescing.wait_timeout,
@@ -60,10 +61,14 @@ def flight_settings(config: Config) -> FlightSettings:
         uncacheable_ttl=coalescing.uncacheable_ttl,
         uncacheable_concurrency=coalescing.uncacheable_concurrency,
         finish_abandoned_at=coalescing.finish_abandoned_at,
-        retry_attempts=retry.attempts,
-        retry_backoff=retry.backoff,
-        retry_max_backoff=retry.max_backoff,
+        retry=retry_settings(config),
     )
+
+
+def retry_settings(config: Config) -> RetrySettings:
+    """How often what the origin does not answer is tried again."""
+    retry = config.origin.retry
+    return RetrySettings(retry.attempts, retry.backoff, retry.max_backoff)
 
 
 def limits(config: Config) -> Limits:
@@ -178,6 +183,7 @@ def new_route(config: Config, bucket: BucketConfig, transport: OriginTransport, 
         query_mode=bucket.forward_query,
         is_signed=bucket.s3 is not None and not bucket.s3.anonymous,
         cors=cors,
+        retry=retry_settings(config),
     )
 
 

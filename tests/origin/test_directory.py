@@ -8,7 +8,7 @@ import pytest
 from yatagarasu.errors import OriginBroken
 from yatagarasu.origin.client import OriginRequest
 from yatagarasu.origin.directory import DirectoryOrigin
-from yatagarasu.origin.retry import RetryBudget
+from yatagarasu.origin.retry import RetryBudget, RetrySettings
 from yatagarasu.s3.listing import parse_list_v2
 
 
@@ -69,13 +69,13 @@ async def test_listing(origin):
 async def test_the_budget_backs_off_and_progress_restores_it():
     import random
 
-    budget = RetryBudget(3, 0.05, 2.0, random.Random(1))
-    waits = [budget.failed(), budget.failed(), budget.failed()]
+    budget, error = RetryBudget(RetrySettings(3, 0.05, 2.0), random.Random(1)), OriginBroken("broken")
+    waits = [budget.failed(error), budget.failed(error), budget.failed(error)]
     assert waits[2] is None
     assert 0 <= waits[0] <= 0.05
     assert 0 <= waits[1] <= 0.1
     budget.progress()
-    assert budget.failed() is not None
+    assert budget.failed(error) is not None
 
 
 async def test_a_file_written_in_place_under_a_download_never_gives_both_generations(origin):

@@ -18,6 +18,7 @@ from yatagarasu.http.headers import Headers, Pair
 from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
 from yatagarasu.origin.peer import Peers, key_digest
+from yatagarasu.origin.retry import RetrySettings
 from yatagarasu.origin.transport import OriginTransport
 from yatagarasu.proxy.fetch import FlightSettings
 from yatagarasu.proxy.finder import Finder
@@ -317,7 +318,7 @@ async def test_another_generation_is_not_joined_to_the_first(autojump_clock, mak
 )
 async def test_a_failing_origin_sees_no_more_than_the_attempts(autojump_clock, make_pair, origin, play):
     origin.default = play
-    pair = make_pair(settings=FlightSettings(retry_attempts=3))
+    pair = make_pair(settings=FlightSettings(retry=RetrySettings(attempts=3)))
     clients = await both_herds(pair, 20)
     assert {client.status for client in clients} == {503 if play.status == 503 else 502}
     assert len(origin.requests) == 3
@@ -331,7 +332,7 @@ async def test_a_failing_origin_sees_no_more_than_the_attempts(autojump_clock, m
 
 async def test_a_verdict_of_the_owner_is_not_tried_again(autojump_clock, make_pair, origin):
     origin.default = Play(latency=0.1, status=500)
-    pair = make_pair(settings=FlightSettings(retry_attempts=3, failure_ttl=0.0))
+    pair = make_pair(settings=FlightSettings(retry=RetrySettings(attempts=3), failure_ttl=0.0))
     assert {client.status for client in await both_herds(pair, 5)} == {502}
     assert len(origin.requests) == 3
     assert pair.b.handler.requests == 1
@@ -340,7 +341,7 @@ async def test_a_verdict_of_the_owner_is_not_tried_again(autojump_clock, make_pa
 async def test_an_origin_that_breaks_every_body_sees_no_more_than_the_attempts(autojump_clock, make_pair, origin):
     origin.objects[KEY] = DATA_10K
     origin.default = Play(cut_after=100)
-    pair = make_pair(settings=FlightSettings(retry_attempts=3))
+    pair = make_pair(settings=FlightSettings(retry=RetrySettings(attempts=3)))
     client = await pair.a.ask(KEY)
     assert not client.is_whole
     assert len(origin.requests) <= 3

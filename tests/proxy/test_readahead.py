@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.fakes import Play, Rig, ScriptedOrigin
-from tests.properties.test_disk import _Nowhere, inline
+from tests.properties.test_disk import Nowhere, inline
 from yatagarasu.cache.disk.flush import Flusher
 from yatagarasu.cache.disk.tier import DiskSettings, DiskTier
 from yatagarasu.cache.policy import Timing
@@ -26,7 +26,7 @@ STEP = 256 * KIB
 async def opened(folder: Path, readahead: int, **play: Any) -> AsyncIterator[Rig]:
     disk = DiskTier(
         DiskSettings(str(folder), 64 * MIB, 32 * MIB, block_size=256 * KIB),
-        log=Log(stream=_Nowhere()),  # type: ignore[arg-type]
+        log=Log(stream=Nowhere()),  # type: ignore[arg-type]
     )
     disk.folder.prepare()
     flusher = Flusher(disk, blocking=inline)

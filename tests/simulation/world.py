@@ -23,6 +23,7 @@ from yatagarasu.http.wire import HeaderBlock
 from yatagarasu.observe.log import Log
 from yatagarasu.origin.client import S3Origin
 from yatagarasu.origin.credentials import Anonymous
+from yatagarasu.origin.retry import RetrySettings
 from yatagarasu.origin.transport import OriginTransport
 from yatagarasu.proxy.fetch import FlightSettings
 from yatagarasu.proxy.flight import Flight
@@ -167,7 +168,7 @@ class _World:
             uncacheable_concurrency=rng.choice([1, 64]),
             finish_abandoned_at=rng.choice([0.0, 0.5, 1.0]),
             abandon_grace=rng.choice([0.1, 1.0]),
-            retry_attempts=rng.choice([1, 3]),
+            retry=RetrySettings(attempts=rng.choice([1, 3])),
         )
 
     def _timing(self) -> Timing:

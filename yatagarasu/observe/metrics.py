@@ -85,6 +85,10 @@ class Metrics:
         histogram.counts[bisect_left(LATENCY_BUCKETS, seconds)] += 1
         histogram.sum += seconds
 
+    def count_origin_request(self, bucket: str, outcome: str) -> None:
+        """Count what was asked of an origin; `outcome` is a status, or the name of an error."""
+        self.origin_requests[bucket, outcome] = self.origin_requests.get((bucket, outcome), 0) + 1
+
     def gauge(
         self, name: str, help_text: str, read: Callable[[], float], *, merge: Literal["sum", "max"] = "sum"
     ) -> None:

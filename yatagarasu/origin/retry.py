@@ -4,8 +4,10 @@ Full jitter, as AWS's "Exponential backoff and jitter" recommends: many proxies 
 """
 
 import random
+from dataclasses import dataclass
 
 from yatagarasu.errors import (
+    ConnectionDied,
     ObjectChanged,
     OriginBroken,
     OriginError,
@@ -39,32 +41,45 @@ def is_retryable(error: OriginError) -> bool:
     return isinstance(error, OriginBroken | OriginLate | OriginUnreachable)
 
 
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """Tries in all, at least 1; seconds, the bound of the first wait, which doubles with each, and of every wait."""
+
+    attempts: int = 3
+    backoff: float = 0.05
+    max_backoff: float = 2.0
+
+
 class RetryBudget:
     """The tries of one fetch.
 
     Args:
-        attempts: tries in all, at least 1.
-        backoff: seconds, the bound of the first wait; it doubles with each.
-        max_backoff: seconds, the bound of every wait.
         rng: where jitter comes from.
     """
 
-    __slots__ = ("_attempts", "_backoff", "_max_backoff", "_rng", "attempt")
+    __slots__ = ("_rng", "_settings", "attempt")
 
-    def __init__(self, attempts: int, backoff: float, max_backoff: float, rng: random.Random) -> None:
-        self._attempts = attempts
-        self._backoff = backoff
-        self._max_backoff = max_backoff
+    def __init__(self, settings: RetrySettings, rng: random.Random) -> None:
+        self._settings = settings
         self._rng = rng
         self.attempt = 1
 
-    def failed(self) -> float | None:
-        """Seconds to wait before the next try, None where there is none left."""
-        if self.attempt >= self._attempts:
+    def __str__(self) -> str:
+        return f"{self.attempt}/{self._settings.attempts}"
+
+    def failed(self, error: OriginError) -> float | None:
+        """Seconds to wait before the next try, None where there is none left, or none would help."""
+        settings = self._settings
+        if not is_retryable(error) or self.attempt >= settings.attempts:
             return None
-        bound = min(self._max_backoff, self._backoff * 2 ** (self.attempt - 1))
+        bound = min(settings.max_backoff, settings.backoff * 2 ** (self.attempt - 1))
         self.attempt += 1
-        return self._rng.uniform(0, bound)
+        if isinstance(error, ConnectionDied):
+            return 0.0
+        delay = self._rng.uniform(0, bound)
+        if isinstance(error, OriginStatus) and error.asked_to_wait:
+            delay = max(delay, min(error.retry_after_seconds or 0, settings.max_backoff))
+        return delay
 
     def progress(self) -> None:
         """Bytes came: the budget is whole again."""

@@ -1,6 +1,6 @@
 """What a flight is asked to fetch, and how it may end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from yatagarasu.cache.entry import Key
@@ -8,6 +8,7 @@ from yatagarasu.cache.policy import Timing
 from yatagarasu.http.cache_control import NO_REQUEST_DIRECTIVES, RequestDirectives
 from yatagarasu.http.headers import Headers, Pair
 from yatagarasu.origin.client import Origin
+from yatagarasu.origin.retry import RetrySettings
 
 NO_HEADERS = Headers()
 
@@ -97,6 +98,4 @@ class FlightSettings:
     finish_abandoned_at: float = 0.5
     abandon_grace: float = 1.0
     block_size: int = 1024 * 1024
-    retry_attempts: int = 3
-    retry_backoff: float = 0.05
-    retry_max_backoff: float = 2.0
+    retry: RetrySettings = field(default_factory=RetrySettings)

@@ -14,7 +14,6 @@ from yatagarasu.cache.body import WindowBody
 from yatagarasu.cache.entry import Entry
 from yatagarasu.cache.policy import validators
 from yatagarasu.errors import (
-    ConnectionDied,
     Gone,
     InternalError,
     NoSuchKey,
@@ -22,7 +21,6 @@ from yatagarasu.errors import (
     OriginBroken,
     OriginError,
     OriginLate,
-    OriginStatus,
     YatagarasuError,
 )
 from yatagarasu.http.headers import Pair
@@ -32,7 +30,7 @@ from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
 from yatagarasu.origin.client import OriginRequest, OriginResponse
 from yatagarasu.origin.peer import is_from_peer
-from yatagarasu.origin.retry import RetryBudget, is_retryable
+from yatagarasu.origin.retry import RetryBudget
 from yatagarasu.proxy.fetch import WHOLE, Fetch, FlightSettings, Span, Verdict
 from yatagarasu.proxy.origin_answer import origin_failure
 
@@ -124,7 +122,7 @@ class Flight:
         self._sent_at = 0.0
         self._brought_bytes = 0
         self._is_from_peer = False
-        self._budget = RetryBudget(settings.retry_attempts, settings.retry_backoff, settings.retry_max_backoff, rng)
+        self._budget = RetryBudget(settings.retry, rng)
 
     def __repr__(self) -> str:
         state = self.verdict.value if self.verdict else "flying"
@@ -157,9 +155,7 @@ class Flight:
             except OriginError as exc:
                 exc.add(**self._context())
                 resumes = self.assembly is not None
-                if not is_retryable(exc):
-                    raise
-                delay = self._budget.failed()
+                delay = self._budget.failed(exc)
                 if delay is None:
                     raise
                 if resumes and not self._can_resume():
@@ -171,10 +167,6 @@ class Flight:
                 counts = self._metrics.origin_resumes if resumes else self._metrics.origin_retries
                 counts[self.fetch.bucket] = counts.get(self.fetch.bucket, 0) + 1
                 self._log.warning("origin_resume" if resumes else "origin_retry", exc=exc)
-                if isinstance(exc, ConnectionDied):
-                    delay = 0.0
-                elif isinstance(exc, OriginStatus) and exc.asked_to_wait:
-                    delay = max(delay, min(exc.retry_after_seconds or 0, self._settings.retry_max_backoff))
                 await trio.sleep(delay)
 
     async def _attempt(self) -> Verdict:
@@ -212,8 +204,7 @@ class Flight:
         finally:
             # Another worker counts what it asks of the origin for us.
             if not self._is_from_peer:
-                counts = self._metrics.origin_requests
-                counts[self.fetch.bucket, outcome] = counts.get((self.fetch.bucket, outcome), 0) + 1
+                self._metrics.count_origin_request(self.fetch.bucket, outcome)
 
     def _request(self) -> OriginRequest:
         headers = list(self.fetch.headers)
@@ -388,7 +379,7 @@ class Flight:
     def _context(self) -> dict[str, object]:
         return {
             **self.fetch.context(),
-            "attempt": f"{self._budget.attempt}/{self._settings.retry_attempts}",
+            "attempt": str(self._budget),
             "elapsed_seconds": round(trio.current_time() - self._began, 3),
             "bytes_so_far": self.pos - self.start,
         }

@@ -30,7 +30,7 @@ from yatagarasu.origin.peer import Peers
 from yatagarasu.proxy.coalescer import Coalescer
 from yatagarasu.proxy.finder import Finder, Found
 from yatagarasu.proxy.hot import HotAnswer, Ready, hot_answer, ready_part
-from yatagarasu.proxy.listing import list_objects
+from yatagarasu.proxy.listing import Lister
 from yatagarasu.proxy.outcome import CacheOutcome
 from yatagarasu.proxy.reader import Client, Reader
 from yatagarasu.proxy.response import Plan, RequestIds, error_answer, moment_fields, plan
@@ -105,6 +105,7 @@ class Pipeline:
         self.access_log = access_log
         self._coalescer = coalescer
         self.finder = Finder(tiers, coalescer, clock, peers)
+        self._lister = Lister(metrics=metrics, log=log)
         self._tiers = tiers
         self._get = tiers.memory.get
         self._log = log
@@ -300,7 +301,7 @@ class Pipeline:
         if request.line.method == "HEAD":
             await self._simple(request, client, result, 200, [("content-type", "application/xml")])
             return
-        status, pairs, body = await list_objects(route, request.line.raw_query)
+        status, pairs, body = await self._lister.page(route, request.line.raw_query, request.request_id)
         if route.cors is not None:
             pairs += route.cors.response_fields(request.block.headers)
         await self._simple(request, client, result, status, pairs, body)

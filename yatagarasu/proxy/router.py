@@ -13,6 +13,7 @@ from yatagarasu.errors import BadRequest, MethodNotAllowed, NoSuchRoute, Request
 from yatagarasu.http.headers import HOP_BY_HOP, Headers, Pair
 from yatagarasu.http.wire import parse_request_line
 from yatagarasu.origin.client import Origin
+from yatagarasu.origin.retry import RetrySettings
 from yatagarasu.proxy.cors import Cors
 from yatagarasu.s3.keys import decode_path
 from yatagarasu.s3.query import select_query
@@ -64,6 +65,7 @@ class Route:
     query_mode: str = "s3"
     is_signed: bool = True
     cors: Cors | None = None
+    retry: RetrySettings = field(default_factory=RetrySettings)
 
     @property
     def forwards_authorization(self) -> bool:

@@ -8,7 +8,8 @@ from urllib.parse import quote, urlencode
 import trio
 
 from yatagarasu.errors import ConfigError
-from yatagarasu.proxy.listing import list_objects
+from yatagarasu.observe.metrics import Metrics
+from yatagarasu.proxy.listing import Lister
 from yatagarasu.proxy.router import Route
 from yatagarasu.s3.listing import parse_list_v2
 from yatagarasu.warm.item import Item, Malformed
@@ -54,6 +55,7 @@ class Listing:
     def __init__(self, route: Route, prefix: str) -> None:
         self._route = route
         self._prefix = prefix
+        self._lister = Lister(metrics=Metrics())
         self._token: str | None = None
         self._is_over = False
 
@@ -63,7 +65,7 @@ class Listing:
             query = {"encoding-type": "url", "list-type": "2", "max-keys": "1000", "prefix": self._prefix}
             if self._token is not None:
                 query["continuation-token"] = self._token
-            _, _, body = await list_objects(self._route, urlencode(query, quote_via=quote, safe=""))
+            _, _, body = await self._lister.page(self._route, urlencode(query, quote_via=quote, safe=""))
             page = parse_list_v2(body)
             if page.next_token is not None and page.next_token == self._token:
                 raise ConfigError(f"the listing of {self._route.bucket} turns in a circle")
