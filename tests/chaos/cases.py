@@ -117,7 +117,7 @@ ROWS = (
         fresh=("cut",),
         ranged=("new",),
         requests=4,
-        job_requests=18,
+        job_requests=6,
     ),
     # Nobody can know that a shorter object was not meant; what is sent beyond it is nobody's next answer.
     Row(

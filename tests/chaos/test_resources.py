@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -190,6 +191,7 @@ class Config:
     endpoint: str
     top: str = ""
     server: str = ""
+    cache: str = ""
 
     def text(self) -> str:
         return f"""
@@ -201,6 +203,7 @@ listen = "127.0.0.1:0"
 {self.top}
 [cache]
 ttl = "1h"
+{self.cache}
 [[buckets]]
 name = "b"
 path_prefix = "/b"
@@ -279,6 +282,59 @@ def test_out_of_descriptors(start: Callable[[Config], Served], embedded: Embedde
             assert ask(late, "/b/k").startswith(b"HTTP/1.1 200 ")
             assert ask(late, "/b/cold").startswith(b"HTTP/1.1 200 ")
     assert served.stop() == 0
+
+
+def leave_descriptors(pid: int, count: int) -> None:
+    """Let a process have so many more than it has open; the kernel hands out the lowest that is free."""
+    open_ones = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    free = [number for number in range(len(open_ones) + count + 1) if number not in open_ones]
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[count], 4096))
+
+
+@pytest.mark.e2e
+def test_however_few_descriptors_are_left(start: Callable[[Config], Served], embedded: EmbeddedOrigin, tmp_path: Path):
+    """None for an origin, one for it but none for a file: right, or an error that says so; then all is well again."""
+    cache = f'disk = {{ path = "{tmp_path}/cache", max_size = "1GiB" }}\nmemory = {{ max_object_size = "64KiB" }}'
+    served = start(Config(embedded.endpoint, cache=cache))
+    pid, outcomes = served.process.pid, Counter[int]()
+    kinds = tuple(itertools.product((10_000, 300_000), (0, 5_000)))
+    rounds = [
+        [(f"{left}-{size}-{begin}", begin, bytes(pattern_bytes(left, begin, size))) for size, begin in kinds]
+        for left in range(10)
+    ]
+    for left, (size, begin) in itertools.product(range(10), kinds):
+        key = f"{left}-{size}-{begin}"
+        embedded.store.put_pattern("bkt", key, size, seed=left)
+        # They come together, and each takes its connection with it.
+        embedded.faults.add(Fault(latency=0.05, cut_after=size - begin), key=key, count=1)
+    with ExitStack() as stack:
+        clients = [
+            stack.enter_context(httpx.Client(base_url=served.url, trust_env=False, timeout=20))
+            for _ in range(len(kinds))
+        ]
+        pool = stack.enter_context(ThreadPoolExecutor(len(kinds)))
+
+        def get(index: int, key: str, begin: int) -> httpx.Response:
+            return clients[index].get(f"/b/{key}", headers={"range": f"bytes={begin}-"} if begin else {})
+
+        assert [get(index, "none", 0).status_code for index in range(len(kinds))] == [404] * len(kinds)
+        for left, asked in enumerate(rounds):
+            leave_descriptors(pid, left)
+            loads = [pool.submit(get, index, key, begin) for index, (key, begin, _) in enumerate(asked)]
+            answers = [load.result() for load in loads]
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (4096, 4096))
+            for got, (_, _, expected) in zip(answers, asked, strict=True):
+                outcomes[got.status_code] += 1
+                assert got.status_code in (200, 206, 502, 503)
+                assert got.status_code >= 500 or got.content == expected
+        assert outcomes[502] > 0
+        assert outcomes[200] > 0
+        time.sleep(1.1)  # coalescing.failure_ttl
+        for asked in rounds:
+            assert [get(0, key, begin).content == expected for key, begin, expected in asked] == [True] * len(asked)
+    assert served.stop() == 0
+    assert "Traceback" not in served.stderr()
+    assert "flight failed" not in served.stderr()
 
 
 @pytest.mark.slow
@@ -506,10 +562,8 @@ def test_a_killed_server_leaves_nothing_that_stops_the_next_one(
     embedded.store.put_pattern("bkt", "k", SIZE, seed=4)
     embedded.faults.add(Fault(bandwidth=3 * MB), count=1)
     cache = f'disk = {{ path = "{tmp_path}/cache", max_size = "1GiB", block_size = "64KiB" }}'
-    config = Config(embedded.endpoint)
-    text = config.text().replace(
-        'ttl = "1h"', f'ttl = "1h"\n{cache}\nmemory = {{ max_size = "1MiB", max_object_size = "64KiB" }}'
-    )
+    cache += '\nmemory = { max_size = "1MiB", max_object_size = "64KiB" }'
+    text = Config(embedded.endpoint, cache=cache).text()
     for turn in range(3):
         folder = tmp_path / f"turn{turn}"
         folder.mkdir()

@@ -7,6 +7,7 @@ import trio
 from yatagarasu.cache.entry import Entry
 from yatagarasu.cache.tiers import Tiers
 from yatagarasu.errors import (
+    ObjectChanged,
     OriginError,
     OriginRefused,
     OverloadError,
@@ -101,7 +102,9 @@ def failure(error: YatagarasuError) -> Outcome:
     """The outcome of an item that could not be had."""
     status = error.http_status
     is_overload = isinstance(error, OverloadError) or (isinstance(error, OriginError) and status == 503)
-    is_transient = isinstance(error, OriginError | OverloadError | WaitTimeout) and not isinstance(error, OriginRefused)
+    is_transient = isinstance(error, OriginError | OverloadError | WaitTimeout)
+    # Of a changed object each errand has begun again as often as it makes sense.
+    is_transient = is_transient and not isinstance(error, OriginRefused | ObjectChanged)
     reason = f"{status} {error.code}" if str(error) == error.public else f"{status} {error.code}: {error}"
     wait = error.retry_after_seconds
     return Outcome(
