@@ -29,7 +29,7 @@ from tests.chaos.clients import Answer, Wire, patient, request
 from tests.chaos.test_herds import download, settle, whole
 from tests.e2e.conftest import Served, embedded, launch
 from tests.fakes import Play, RecordingClient, Rig, ScriptedOrigin
-from tests.server.conftest import run_proxy
+from tests.server.conftest import free_port, run_proxy
 from yatagarasu.bench.faults import Fault
 from yatagarasu.bench.origin import EmbeddedOrigin
 from yatagarasu.bench.pattern import pattern_bytes
@@ -469,6 +469,46 @@ def test_a_reload_that_comes_while_it_starts_waits_until_it_has(embedded: Embedd
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("streams", [">/dev/full 2>/dev/full", "<&- >&- 2>&-"], ids=["full", "closed"])
+def test_a_log_that_cannot_be_written_costs_no_answer(
+    embedded: EmbeddedOrigin, tmp_path: Path, streams: str, workers: int
+):
+    """Neither the ready line nor the access log, and never is the latter written into a socket or file of ours."""
+    embedded.store.put("bkt", "k", b"0123456789")
+    port, path = free_port(), tmp_path / "yatagarasu.toml"
+    text = Config(embedded.endpoint, server=f"workers = {workers}", cache=f'disk.path = "{tmp_path}/cache"').text()
+    path.write_text(text.replace("127.0.0.1:0", f"127.0.0.1:{port}", 1))
+    command = f"exec {sys.executable} -m yatagarasu serve -c {path} {streams}"
+    process = subprocess.Popen(command, shell=True)  # A shell's notation, of what is our own.
+
+    def is_there() -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_for(is_there)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+            for _ in range(600):  # The log is written 512 lines at a time.
+                answer = ask(sock, "/b/k")
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                assert answer.count(b"\r\n\r\n") == 1
+            time.sleep(1.2)  # Or once a second.
+            assert ask(sock, "/b/k").startswith(b"HTTP/1.1 200 ")
+            sock.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                sock.recv(1)
+        process.terminate()
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert not [
+        file for file in (tmp_path / "cache").rglob("*") if file.is_file() and b"request_id" in file.read_bytes()
+    ]
 
 
 @pytest.mark.e2e

@@ -1,13 +1,12 @@
 """`serve --demo`: the embedded S3 origin with a few objects, and the proxy in front of it."""
 
-import sys
-
 import trio
 
 from yatagarasu.app import System, banner, serve
 from yatagarasu.bench.faults import Fault
 from yatagarasu.bench.origin import EmbeddedOrigin
 from yatagarasu.bench.store import ObjectStore
+from yatagarasu.cli.serve import say
 from yatagarasu.config.model import AdminConfig, BucketConfig, Config, S3Config, ServerConfig
 
 # Not a secret: the origin is this process, and only this process knows where it listens.
@@ -49,7 +48,7 @@ def demo_config(listen: str, endpoint: str) -> Config:
 
 def _announce(system: System) -> None:
     base, admin = f"http://{system.addresses[0]}", f"http://{system.admin_address}"
-    print(
+    say(
         f"""{banner(system)}
 
 Try:
@@ -59,8 +58,7 @@ Try:
   curl '{base}/demo?list-type=2'           # what is in the bucket
   curl -s {admin}/metrics | grep coalesced # what sharing has saved
 Ctrl-C ends it.
-""",
-        file=sys.stderr,
+"""
     )
 
 

@@ -1,7 +1,9 @@
 """`yatagarasu serve`: the proxy."""
 
+import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +29,7 @@ def serve(
     if demo == (config is not None):
         typer.echo("yatagarasu serve: give either --config FILE or --demo", err=True)
         raise typer.Exit(2)
+    keep_standard_streams()
     # Until somebody listens to it the signal would end the process; `server.lifecycle.take_reloads` lets it in.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     import trio
@@ -45,19 +48,35 @@ def serve(
     tune_process()
 
     if fleet.worker_count(first) > 1:
-
-        def say(line: str) -> None:
-            typer.echo(line, err=True)
-
         raise typer.Exit(fleet.serve(first, reread=reread, on_ready=say))
 
     def announce(system: app.System) -> None:
-        typer.echo(app.banner(system), err=True)
+        say(app.banner(system))
 
     async def run() -> int:
         return await app.serve(first, reread=reread, on_ready=announce)
 
     raise typer.Exit(trio.run(run))
+
+
+def say(line: str) -> None:
+    """Tell who has started us; that nobody can read it is no reason not to serve."""
+    with suppress(OSError):
+        typer.echo(line, err=True)
+
+
+def keep_standard_streams() -> None:
+    """Open those of the three that are closed on the null device.
+
+    Else sockets and files would get their numbers, and what is meant for the log would be written into them.
+    """
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # The lowest number that is free: this one.
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115  # for as long as the process lives
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115  # likewise
 
 
 def tune_process() -> None:
@@ -76,8 +95,6 @@ def tune_process() -> None:
 
 def load_config(path: Path, listen: str | None) -> "Config":
     """Load a config or raise a ConfigError that shows every problem of it."""
-    import os
-
     from yatagarasu.config.load import load_file
     from yatagarasu.config.report import render_text
     from yatagarasu.errors import ConfigError
