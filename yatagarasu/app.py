@@ -26,6 +26,7 @@ from yatagarasu.http.headers import Headers
 from yatagarasu.observe.access_log import AccessLog
 from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
+from yatagarasu.observe.sink import Sink
 from yatagarasu.origin.credentials import AwsChain
 from yatagarasu.origin.transport import OriginTransport
 from yatagarasu.parts import (
@@ -75,7 +76,7 @@ class System:
         config: Config,
         nursery: trio.Nursery,
         log: Log,
-        write_access: Callable[[bytes], None],
+        write_access: Callable[[bytes], int | None],
         listeners: Sequence[socket.socket],
         admin_listeners: Sequence[socket.socket],
         seat: Seat | None = None,
@@ -162,6 +163,7 @@ class System:
             coalescer=self.coalescer,
             memory=self.memory,
             access_log=self.access_log,
+            log=log,
             configured_at=lambda: self._configured_at,
         )
         if self.disk is not None:
@@ -291,27 +293,21 @@ def _jobs_folder(config: Config, seat: Seat | None) -> Path | None:
     return Path(seat.peer_paths[0]).parent / "warm" if seat is not None else None
 
 
-def write_stdout(batch: bytes) -> None:
-    """Write a batch of access-log lines; a closed pipe ends nothing."""
-    with contextlib.suppress(OSError):
-        rest = memoryview(batch)
-        while rest:
-            rest = rest[os.write(1, rest) :]
-
-
 @asynccontextmanager
 async def open_system(
     config: Config,
     *,
     log: Log | None = None,
-    write_access: Callable[[bytes], None] = write_stdout,
+    write_access: Callable[[bytes], int | None] | None = None,
     seat: Seat | None = None,
 ) -> AsyncIterator[System]:
     """A running system as a context manager; leaving it ends everything at once.
 
     Args:
+        write_access: takes access-log lines, see `AccessLog`; None is standard output.
         seat: what the supervisor has given this worker: listeners, and the cache directory is the supervisor's too.
     """
+    write_access = write_access or Sink(1).write
     log = log or new_log(config)
     if seat is not None:
         async with _running(config, log, write_access, seat.listeners, seat.admin_listeners, seat) as system:
@@ -335,7 +331,7 @@ async def open_system(
 async def _running(
     config: Config,
     log: Log,
-    write_access: Callable[[bytes], None],
+    write_access: Callable[[bytes], int | None],
     listeners: Sequence[socket.socket],
     admin_listeners: Sequence[socket.socket],
     seat: Seat | None = None,

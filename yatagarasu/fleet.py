@@ -4,23 +4,22 @@ The parent opens what all share (listeners, the cache directory's lock) and neve
 system that `app` puts together.
 """
 
-import fcntl
 import gc
 import os
 import shutil
 import signal
 import socket
-import stat
 import sys
 from collections.abc import Callable, Collection
 
 import trio
 
-from yatagarasu.app import open_system, ready_line, write_stdout
+from yatagarasu.app import open_system, ready_line
 from yatagarasu.cache.disk.folder import note_holder, take_folder
 from yatagarasu.config.model import Config
 from yatagarasu.errors import YatagarasuError, describe, first_of
 from yatagarasu.observe.log import Log
+from yatagarasu.observe.sink import Sink
 from yatagarasu.parts import new_log, secrets_of
 from yatagarasu.server.lifecycle import Lifecycle
 from yatagarasu.server.listener import ListenerPool, format_address
@@ -123,7 +122,7 @@ async def _serve_seat(config: Config, seat: Seat) -> int:
     code = 1
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with (
-            open_system(config, write_access=_stdout_writer(seat), seat=seat) as system,
+            open_system(config, write_access=_standard_output(seat).write, seat=seat) as system,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(_watch_parent, seat, nursery.cancel_scope)
@@ -149,18 +148,7 @@ async def _watch_parent(seat: Seat, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
-def _stdout_writer(seat: Seat) -> Callable[[bytes], None]:
-    """What writes access-log lines so that those of several workers never mix: a pipe takes 4 KiB in one piece."""
-    if stat.S_ISREG(os.fstat(1).st_mode):
-        return write_stdout
+def _standard_output(seat: Seat) -> Sink:
+    """Where access-log lines go so that those of several workers never mix."""
     # A lock belongs to an open file: every worker opens its own.
-    lock = os.open(os.path.dirname(seat.peer_paths[0]), os.O_RDONLY | os.O_CLOEXEC)
-
-    def write(batch: bytes) -> None:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            write_stdout(batch)
-        finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)
-
-    return write
+    return Sink(1, os.open(os.path.dirname(seat.peer_paths[0]), os.O_RDONLY | os.O_CLOEXEC))

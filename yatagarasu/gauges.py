@@ -5,6 +5,7 @@ from collections.abc import Callable
 from yatagarasu.cache.disk.tier import DiskTier
 from yatagarasu.cache.tiers import Tier
 from yatagarasu.observe.access_log import AccessLog
+from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
 from yatagarasu.proxy.coalescer import Coalescer
 
@@ -16,6 +17,7 @@ def register_core(
     coalescer: Coalescer,
     memory: Tier,
     access_log: AccessLog,
+    log: Log,
     configured_at: Callable[[], float],
 ) -> None:
     """What every process has."""
@@ -29,6 +31,7 @@ def register_core(
     name = "yatagarasu_config_loaded_timestamp_seconds"
     gauge(name, "When the config was read.", configured_at, merge="max")
     counter("yatagarasu_access_log_dropped", "Access-log lines lost.", lambda: access_log.dropped)
+    counter("yatagarasu_log_dropped", "Events that nobody took.", lambda: log.dropped)
     counter("yatagarasu_memory_evictions", "Entries that left to make room.", lambda: statistics().evictions)
 
 

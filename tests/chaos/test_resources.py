@@ -512,6 +512,43 @@ def test_a_log_that_cannot_be_written_costs_no_answer(
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_log_that_nobody_reads_costs_no_answer(embedded: EmbeddedOrigin, tmp_path: Path, workers: int):
+    """Both pipes are open and full: a log collector that hangs, a terminal that was stopped."""
+    embedded.store.put("bkt", "k", b"0123456789")
+    embedded.faults.add(Fault(status=500), key="broken")
+    path, top = tmp_path / "yatagarasu.toml", "[coalescing]\nfailure_ttl = '0s'\n[origin]\nretry.backoff = '1ms'"
+    path.write_text(Config(embedded.endpoint, server=f"workers = {workers}", top=top).text())
+    command = [sys.executable, "-m", "yatagarasu", "serve", "-c", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        ready = process.stderr.readline().decode()
+        port = int(ready.partition("http://127.0.0.1:")[2].partition(",")[0])
+        url = f"http://127.0.0.1:{port}/b"
+        with httpx.Client(trust_env=False, timeout=10) as client:
+            for _ in range(700):
+                assert client.get(f"{url}/k").content == b"0123456789"
+            for _ in range(150):
+                assert client.get(f"{url}/broken").status_code == 502
+            time.sleep(0.5)
+            assert client.get(f"{url}/k").content == b"0123456789"
+        process.terminate()
+        assert process.wait(15) == 0
+        # Whole lines, whoever wrote them.
+        for stream in (process.stdout, process.stderr):
+            lines = stream.read().splitlines()
+            assert len(lines) > 100
+            assert all(json.loads(line)["request_id"] for line in lines if b"request_id" in line)
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+@pytest.mark.e2e
 def test_an_end_in_the_middle_of_a_reload_is_a_clean_one(start: Callable[[Config], Served], embedded: EmbeddedOrigin):
     """New workers that have served nobody have nothing to drain: killing them cuts nothing short."""
     served = start(Config(embedded.endpoint, server="workers = 2"))

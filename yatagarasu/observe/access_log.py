@@ -103,7 +103,7 @@ class AccessLog:
     """Collects lines and writes them.
 
     Args:
-        write: takes a batch; must not raise.
+        write: takes a batch and says how many bytes of it, None for all; it neither waits nor raises.
         format: "json" or "console".
         enabled: False records nothing.
         colours: statuses in colour, console only; for a `write` that ends on a terminal.
@@ -112,11 +112,11 @@ class AccessLog:
         dropped: lines lost since the start because nobody took them in time.
     """
 
-    __slots__ = ("_format", "_pending", "_write", "dropped", "enabled")
+    __slots__ = ("_format", "_pending", "_unwritten", "_write", "dropped", "enabled")
 
     def __init__(
         self,
-        write: Callable[[bytes], None],
+        write: Callable[[bytes], int | None],
         *,
         format: str = "json",
         enabled: bool = True,
@@ -127,6 +127,7 @@ class AccessLog:
         if format == "console":
             self._format = _console_in_colour if colours else _console
         self._pending: list[Line] = []
+        self._unwritten = b""
         self.enabled = enabled
         self.dropped = 0
 
@@ -158,19 +159,28 @@ class AccessLog:
         )
 
     def flush(self) -> None:
-        """Format and write what has collected."""
-        if self._pending:
-            lines, self._pending = self._pending, []
-            self._write(self._format(lines).encode("ascii", "backslashreplace"))
+        """Format and write what has collected, as far as it is taken."""
+        while self._write_some(_FLUSH_AT):
+            continue
+
+    def _write_some(self, count: int) -> bool:
+        """Write so many lines, after what is left of those before; whether there may be more to do."""
+        data = self._unwritten
+        if not data and self._pending:
+            lines, self._pending = self._pending[:count], self._pending[count:]
+            data = self._format(lines).encode("ascii", "backslashreplace")
+        if not data:
+            return False
+        taken = self._write(data)
+        self._unwritten = b"" if taken is None else data[taken:]
+        return not self._unwritten
 
     async def run(self) -> None:
         """Flush five times a second until cancelled, and once more then."""
         try:
             while True:
                 await trio.sleep(_FLUSH_SECONDS)
-                while self._pending:
-                    batch, self._pending = self._pending[:_FLUSH_AT], self._pending[_FLUSH_AT:]
-                    self._write(self._format(batch).encode("ascii", "backslashreplace"))
+                while self._write_some(_FLUSH_AT):
                     await trio.lowlevel.checkpoint()
         finally:
             self.flush()

@@ -10,6 +10,7 @@ from typing import IO
 
 from yatagarasu.errors import YatagarasuError, describe
 from yatagarasu.observe.scrub import Scrubber as Scrubber
+from yatagarasu.observe.sink import Sink
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
@@ -25,9 +26,12 @@ class Log:
     Args:
         level: the least that is written: debug, info, warning or error.
         format: "json" or "console".
-        stream: a text stream, stderr if None; a broken one is ignored.
+        stream: a text stream, stderr if None; a broken one is ignored, and nobody waits for one that is stuck.
         scrubber: what every text passes through on its way out.
         clock: epoch seconds.
+
+    Attributes:
+        dropped: events lost since the start because nobody took them.
     """
 
     def __init__(
@@ -45,6 +49,9 @@ class Log:
         self.scrubber = scrubber or Scrubber()
         self._clock = clock
         self._last: dict[str, float] = {}
+        self._sinks: dict[int, Sink] = {}
+        self._unwritten = b""
+        self.dropped = 0
 
     def debug(self, event: str, *, exc: BaseException | None = None, **fields: object) -> None:
         """Write at level debug; `exc` adds its context and the chain of its causes."""
@@ -95,10 +102,27 @@ class Log:
             stream = self._stream or sys.stderr
             if not self._is_json and stream.isatty():
                 line = f"\x1b[{_COLOURS[level]}m{line}\x1b[0m"
-            stream.write(line + "\n")
-            stream.flush()
+            self._put(stream, line + "\n")
         except (OSError, ValueError, AttributeError):
             return  # Nobody reads any more, or there is no stderr; that is no reason to stop serving.
+
+    def _put(self, stream: IO[str], line: str) -> None:
+        try:
+            fd = stream.fileno()
+        except (AttributeError, OSError):
+            stream.write(line)
+            stream.flush()
+            return
+        sink = self._sinks.get(fd)
+        if sink is None:
+            sink = self._sinks[fd] = Sink(fd)
+        if self._unwritten:
+            self._unwritten = self._unwritten[sink.write(self._unwritten) :]
+        if self._unwritten or not sink.is_ready():
+            self.dropped += 1
+            return
+        data = line.encode("utf-8", "backslashreplace")
+        self._unwritten = data[sink.write(data) :]
 
     def _clean(self, name: str, value: object) -> object:
         if value is None or isinstance(value, (bool, int)):
