@@ -23,21 +23,18 @@ class Sink:
         lock: a descriptor that other processes which write there lock too, so that no lines mix; None where none do.
     """
 
-    __slots__ = ("_fd", "_is_file", "_lock", "_poll")
+    __slots__ = ("_fd", "_has_reader", "_lock", "_poll")
 
     def __init__(self, fd: int, lock: int | None = None) -> None:
         self._fd = fd
         self._lock = lock
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
-        try:
-            self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
-        except OSError:
-            self._is_file = False
+        self._has_reader = _has_reader(fd)
 
     def is_ready(self) -> bool:
         """Whether some bytes, a line of usual length, can be written without waiting."""
-        return self._is_file or bool(self._poll.poll(0))
+        return not self._has_reader or bool(self._poll.poll(0))
 
     def write(self, data: bytes) -> int:
         """Write lines; returns how many bytes were taken: all of them too where nobody will ever read them."""
@@ -51,16 +48,14 @@ class Sink:
         return done
 
     def _end_of_piece(self, data: bytes, start: int) -> int:
-        if self._is_file:
-            return len(data)
-        if len(data) - start <= _PIECE_BYTES:
+        if not self._has_reader or len(data) - start <= _PIECE_BYTES:
             return len(data)
         # A line that is longer than a piece may mix with others' and cannot be helped.
         return data.rfind(b"\n", start, start + _PIECE_BYTES) + 1 or start + _PIECE_BYTES
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:
-        if self._lock is None or self._is_file:
+        if self._lock is None or not self._has_reader:
             yield True  # What is appended to a file is appended in one piece.
             return
         try:
@@ -73,3 +68,12 @@ class Sink:
         finally:
             with suppress(OSError):
                 fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+def _has_reader(fd: int) -> bool:
+    """Whether somebody at the other end may be slow: of a pipe, a socket or a terminal, but not of a file."""
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
