@@ -119,6 +119,12 @@ async def test_the_token_opens_the_rest(origins: Origins, scheme: str):
     assert (await get(make_app(origins, _TOKEN), "/metrics", bearer(_TOKEN, scheme))).status == 200
 
 
+@pytest.mark.parametrize("token", ["s3cr3t-à", "s3cr3t-Å"])
+async def test_a_token_may_end_in_any_letter(origins: Origins, token: str):
+    """In UTF-8 the last byte of these is a blank of Latin-1."""
+    assert (await get(make_app(origins, token), "/metrics", bearer(token))).status == 200
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -126,6 +132,9 @@ async def test_the_token_opens_the_rest(origins: Origins, scheme: str):
         pytest.param(bearer(""), id="empty"),
         pytest.param(bearer(_TOKEN[:-1]), id="too-short"),
         pytest.param(bearer(_TOKEN + "x"), id="too-long"),
+        pytest.param(
+            Headers([("authorization", f"Bearer \xa0{bearer(_TOKEN).pairs[0][1][7:]}")]), id="a-blank-of-latin-1"
+        ),
         pytest.param(bearer(_TOKEN, "Basic"), id="another-scheme"),
         pytest.param(Headers([("authorization", _TOKEN)]), id="no-scheme"),
         pytest.param(Headers([("authorization", "Bearer \u20ac")]), id="not-latin-1"),

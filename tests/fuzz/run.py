@@ -1,6 +1,7 @@
 """A run of one target: libFuzzer's options in, numbers and failing inputs out."""
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -52,7 +53,11 @@ def run_target(name: str, *limits: str, gained: Path | None = None) -> Outcome:
             "-print_final_stats=1",
         ]
         command = [sys.executable, "-m", "tests.fuzz.guided", name, *options, str(new), str(CORPUS / name)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        # libFuzzer ends its process at once: what a target has in a temporary directory goes with ours.
+        environment = {**os.environ, "TMPDIR": folder}
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+        )
         output = done.stdout
         inputs = re.search(r"stat::number_of_executed_units: (\d+)", output)
         failures = [path.read_bytes() for path in sorted(found.iterdir()) if not path.name.startswith("slow-unit-")]

@@ -12,6 +12,9 @@ import h11
 import trio
 
 from tests.fakes import ScriptedOrigin
+from tests.fuzz.admin import admin
+from tests.fuzz.connection import connection
+from tests.fuzz.hold import Wrong, hold
 from tests.simulation.streams import MemoryConnection
 from yatagarasu.config.load import load
 from yatagarasu.errors import BadRequest, ConfigError, OriginBroken, OriginError, YatagarasuError
@@ -30,16 +33,6 @@ from yatagarasu.warm.item import Item, Malformed
 from yatagarasu.warm.lists import FORMATS, read_list
 
 CORPUS = Path(__file__).parent / "corpus"
-
-
-class Wrong(AssertionError):
-    """An input was misread."""
-
-
-def hold(holds: bool, text: str) -> None:
-    """Raise Wrong where it does not hold."""
-    if not holds:
-        raise Wrong(text)
 
 
 def request(data: bytes) -> None:
@@ -284,10 +277,11 @@ def documents(data: bytes) -> None:
 
 @dataclass(frozen=True)
 class Target:
-    """A function, and the tokens of what it reads."""
+    """A function, and the tokens of what it reads; an input takes `cost` times as long as one of another target."""
 
     run: Callable[[bytes], None]
     dictionary: Sequence[bytes]
+    cost: int = 1
 
     def corpus(self, name: str) -> list[tuple[str, bytes]]:
         """Inputs by file name."""
@@ -295,10 +289,30 @@ class Target:
 
 
 TARGETS: Mapping[str, Target] = {
+    "connection": Target(
+        connection,
+        [b"GET /b/k HTTP/1.1\r\n", b"HEAD /b/mid HTTP/1.1\r\n", b"GET /b/file HTTP/1.1\r\n", b"GET /q/k?x=1 HTTP/1.1\r\n", b"OPTIONS * HTTP/1.1\r\n",
+         b"/b/empty", b"/b/old", b"/b/private", b"/b/vary", b"/b/chunked", b"/b/far", b"/b/none", b" HTTP/1.0\r\n", b"Host: x\r\n", b"\r\n\r\n", b"\r\n",
+         b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"Range: bytes=0-9\r\n", b"Range: bytes=-5\r\n", b"Range: bytes=7-\r\n", b"Range: bytes=0-1,5-6\r\n",
+         b"If-None-Match: *\r\n", b"If-Match: \"x\"\r\n", b"If-Range: \"x\"\r\n", b"Cache-Control: no-cache\r\n", b"Cache-Control: no-store\r\n", b"Cache-Control: only-if-cached\r\n",
+         b"Origin: https://app.example\r\n", b"Accept-Language: de\r\n", b"Accept: application/json\r\n", b"X-Request-Id: abc\r\n", b"X-Tenant: t\r\n", b"X-Forwarded-For: 1.2.3.4\r\n",
+         b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n", b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n", b"5\r\nhello\r\n0\r\n\r\n"],
+        cost=4,
+    ),
     "request": Target(
         request,
         [b"GET ", b"HEAD ", b" HTTP/1.1", b" HTTP/1.0", b"Host: x\r\n", b"Content-Length: ", b"Transfer-Encoding: chunked\r\n",
          b"Connection: close\r\n", b"Range: bytes=0-1\r\n", b"range:bytes=-5\r\n", b"Expect: 100-continue\r\n", b": ", b":", b"X: y\r\n", b" \r\n"],
+    ),
+    "admin": Target(
+        admin,
+        [b"GET /", b"HEAD /", b"POST /", b"DELETE /", b" HTTP/1.1\r\n", b"Host: x\r\n", b"\r\n\r\n", b"health", b"ready", b"metrics", b"cache", b"cache/entries", b"cache/entry",
+         b"cache/purge", b"cache/warm", b"cache/warm/JOB", b"/pause", b"/resume", b"/cancel", b"?", b"&", b"bucket=b", b"key=a%2F1", b"prefix=a", b"tag=red", b"all=1", b"soft=1",
+         b"after=", b"limit=10", b"%00", b"%ff", b"list=/x", b"format=csv", b"include=*", b"exclude=", b"newer_than=7d", b"newer_than=2026-01-31", b"max_bytes=1MiB", b"head_only=1",
+         b"ranges=first=1KiB,last=1KiB", b"concurrency=4", b"rate=1e3", b"bandwidth=1MiB", b"Authorization: Bearer canary-of-the-tok\xc3\xa9n\r\n", b"Authorization: Basic x\r\n",
+         b"Sec-Fetch-Site: cross-site\r\n", b"Sec-Fetch-Site: same-origin\r\n", b"Accept: application/openmetrics-text; version=1.0.0; escaping=dots\r\n", b"Accept: text/plain; version=1.0.0\r\n",
+         b"Accept: application/json\r\n", b"Content-Length: 5\r\n"],
+        cost=2,
     ),
     "router": Target(
         router,

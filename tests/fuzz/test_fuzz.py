@@ -22,7 +22,7 @@ def test_inputs_like_those_of_the_corpus(target: str):
     if importlib.util.find_spec("atheris") is None:
         assert not os.environ.get("YATAGARASU_REQUIRE_SYSTEM"), "atheris is missing"
         pytest.skip("atheris has no build for this machine")
-    inputs = int(os.environ.get("YATAGARASU_FUZZ", "4000"))
+    inputs = int(os.environ.get("YATAGARASU_FUZZ", "4000")) // TARGETS[target].cost
     outcome = run_target(target, f"-runs={inputs}", "-seed=1")
     assert outcome.failures == [], outcome.output
     # It is our code that is looked at.

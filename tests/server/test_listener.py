@@ -119,3 +119,14 @@ def test_a_second_listener_on_a_unix_socket_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="taken by another process"):
         open_listeners([address])
     close_listeners(listeners)
+
+
+def test_a_name_that_cannot_be_taken_away_stays(tmp_path: Path):
+    """Whoever closes has requests to finish: what stands in the way of a name must not end that."""
+    path = tmp_path / "s"
+    first, second = open_listeners([f"unix:{path}", f"unix:{tmp_path / 't'}"])
+    path.unlink()
+    path.mkdir()
+    close_listeners([first, second])
+    assert first.fileno() == second.fileno() == -1
+    assert not (tmp_path / "t").exists()

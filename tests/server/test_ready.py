@@ -118,6 +118,15 @@ async def test_one_range(session: Session, tasks: list[str], key: str, field: st
     assert tasks == []
 
 
+async def test_the_very_range_that_fields_were_first_seen_with(session: Session, tasks: list[str]):
+    """The section is known with it then, and is no plain one; it is known without it, too."""
+    fields = ("X-New: fields", "Range: bytes=5-9")
+    assert (await session.ask("/b/small", *fields))[2] == SMALL[5:10]
+    assert tasks == ["_respond"]
+    assert (await session.ask("/b/small", *fields))[2] == SMALL[5:10]
+    assert tasks == ["_respond"]
+
+
 @pytest.mark.parametrize("key", ["small", "large"])
 async def test_it_says_what_the_long_way_says(session: Session, tasks: list[str], key: str):
     """Field by field, but for the request id: a header nobody has sent before takes the long way."""

@@ -55,6 +55,32 @@ async def test_one_empty_line_before_a_request_is_forgiven(proxy: Proxy):
     assert answer.startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_so_is_one_between_requests_but_not_two(proxy: Proxy, is_known: bool):
+    if is_known:
+        await proxy.raw(GET + b"\r\n", half_closes=True)
+    one = (GET + b"\r\n\r\n") * 3
+    assert (await proxy.raw(one, half_closes=True)).count(b"HTTP/1.1 200 ") == 3
+    answer = await proxy.raw(GET + b"\r\n\r\n\r\n" + GET + b"\r\n")
+    assert [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"400"]
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+async def test_a_head_request_that_is_refused_is_told_so_without_a_body(proxy: Proxy, method: str):
+    answer = await proxy.raw(f"{method} /b/k HTTP/1.1\r\nHost: x\r\nX: {'y' * 20_000}\r\n\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert answer.endswith(b"\r\n\r\n") is (method == "HEAD")
+
+
+async def test_a_method_in_lower_case_is_another_method(proxy: Proxy):
+    """However its bytes come: it is well-formed, and no method that we have (RFC 9110, section 9.1)."""
+    async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as stream:
+        for piece in (b"get", b" /b/k HTTP/1.1\r\n", b"Host: x\r\n\r\n"):
+            await stream.send_all(piece)
+            await trio.sleep(0.01)
+        assert (await stream.receive_some(4096)).startswith(b"HTTP/1.1 405 ")
+
+
 async def test_a_request_may_come_byte_by_byte(proxy: Proxy):
     async with await trio.open_tcp_stream("127.0.0.1", proxy.port) as stream:
         for byte in GET + b"\r\n":

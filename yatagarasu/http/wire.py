@@ -103,7 +103,7 @@ class HeaderBlock:
         self.headers = headers
         self.error = error
         self.hosts = headers.get_all("host")
-        options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
+        options = {option.strip(" \t").lower() for option in headers.get("connection", "").split(",")}
         self.closes = "close" in options
         self.keeps_alive = "keep-alive" in options
         self.range = headers.get("range")
@@ -222,12 +222,12 @@ def _refusal(headers: Headers) -> BadRequest | BodyRefused | ExpectationFailed |
     if len(lengths) > 1 or ("transfer-encoding" in headers and lengths):
         return BadRequest("the body's length is said twice")
     if "transfer-encoding" in headers:
-        is_chunked = headers.get("transfer-encoding", "").strip().lower() == "chunked"
+        is_chunked = headers.get("transfer-encoding", "").lower() == "chunked"
         return BodyRefused() if is_chunked else BadRequest("unknown transfer coding")
     if lengths and lengths[0].strip("0"):
         return BodyRefused()
     expect = headers.get("expect")
-    if expect is not None and expect.strip().lower() != "100-continue":
+    if expect is not None and expect.lower() != "100-continue":
         return ExpectationFailed()
     return None
 

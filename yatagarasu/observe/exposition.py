@@ -121,5 +121,9 @@ def render(metrics: Metrics, accept: str = "") -> tuple[bytes, str]:
     # CPU seconds, memory, open files, start time: what a dashboard puts beside every number of ours.
     ProcessCollector(registry=registry)
     registry.register(_Collector(metrics))
-    encoder, content_type = choose_encoder(accept)
+    try:
+        encoder, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):
+        # It compares versions, and not all that an Accept may call one can be compared.
+        encoder, content_type = choose_encoder("")
     return encoder(registry), content_type

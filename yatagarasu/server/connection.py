@@ -7,6 +7,7 @@ takes it; everything else gets a task. Until an answer is out the connection is 
 
 import os
 import re
+import select
 import socket
 import struct
 import time
@@ -49,6 +50,8 @@ _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 1024 * 1024
 
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+# What a method may begin with (RFC 9110, section 5.6.2).
+_TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _NO_HEADERS = HeaderBlock(Headers())
 _CLOSE = b"\r\nconnection: close\r\n\r\n"
 _RESET = struct.pack("ii", 1, 0)
@@ -66,13 +69,12 @@ class Connection:
     """A connection and its unread bytes.
 
     `since` is the monotonic second at which it began to wait for what it waits for; `blocked_at` the one at
-    which the client stopped taking bytes, 0 while it takes them; `is_blocked` while somebody waits for that;
-    `is_fresh` until it has had a whole request.
+    which the client stopped taking bytes, 0 while it takes them; `is_blocked` while somebody waits for that, or for
+    another turn; `is_ending` once the client sends no more; `is_fresh` until it has had a whole request.
     """
 
     __slots__ = (
         "_buffer",
-        "_has_skipped",
         "_reactor",
         "_sending",
         "_turn_bytes",
@@ -80,6 +82,7 @@ class Connection:
         "blocked_at",
         "fd",
         "is_blocked",
+        "is_ending",
         "is_fresh",
         "is_readable",
         "peer",
@@ -99,12 +102,12 @@ class Connection:
         self.is_readable = False
         self.scope: trio.CancelScope | None = None
         self._buffer = b""
-        self._has_skipped = False
         self._reactor = reactor
         self._turn_bytes = 0
         self._sending: Sending | None = None
         self._waiter: trio.lowlevel.Task | None = None
         self.is_blocked = False
+        self.is_ending = False
         self.is_fresh = True
 
     def __repr__(self) -> str:
@@ -113,7 +116,7 @@ class Connection:
     @property
     def has_partial_request(self) -> bool:
         """Whether some bytes of a request have come, but not its whole head."""
-        return bool(self._buffer)
+        return bool(self._buffer) and self._buffer != b"\r\n"
 
     def on_readable(self) -> None:
         """Read what is there and answer it; called when the socket may have become readable."""
@@ -134,16 +137,14 @@ class Connection:
             if not data:
                 self.close()
                 return
-            if self._buffer:
-                self._buffer += data
-            else:
-                self._buffer = data
+            if not self._buffer or not self.has_partial_request:
                 self.since = self._reactor.now
+            self._buffer += data
             self._advance()
-            if len(data) < _RECV_BYTES:
-                return  # A short read has emptied the socket; its next byte is a new edge.
+            if len(data) < _RECV_BYTES and not self.is_ending:
+                return  # A short read has emptied the socket; its next byte, or its end, is a new edge.
         if self.state is State.READING:
-            self._reactor.read_again(self)
+            self._reactor.come_back(self, select.EPOLLIN)
         else:
             self.is_readable = True
 
@@ -153,10 +154,6 @@ class Connection:
         handler = reactor.handler
         seen, known, hot = handler.seen, reactor.blocks.get, handler.hot
         buffer = self._buffer
-        if buffer[0] == 13 and not self._has_skipped and buffer.startswith(b"\r\n"):
-            # RFC 9112, section 2.2: one empty line before a request is forgiven.
-            self._has_skipped = True
-            self._buffer = buffer = buffer[2:]
         while buffer:
             end = buffer.find(b"\r\n\r\n")
             if end < 0 or end > reactor.limits.max_head_bytes:
@@ -212,6 +209,10 @@ class Connection:
                         return
                     buffer = self._buffer
                     continue
+            if not cut and end:
+                # RFC 9112, section 2.2: one empty line before a request is forgiven.
+                buffer = buffer[2:]
+                continue
             self._buffer = buffer[end + 4 :]
             self._start(self._respond, buffer[:cut], raw_block)
             return
@@ -225,7 +226,7 @@ class Connection:
         Returns whether all of it is out; None where that takes the long way, and nothing has been sent.
         """
         reactor, part = self._reactor, None
-        if block is None:
+        if block is None or block.range is not None:
             split = split_range(raw_block)
             if split is None:
                 return None
@@ -258,7 +259,6 @@ class Connection:
         """Begin to send without a task; returns whether all of it is out already."""
         self.state = State.BUSY
         self.is_fresh = False
-        self._has_skipped = False
         self._sending = sending
         return self._go_on(sending)
 
@@ -274,7 +274,8 @@ class Connection:
             return False
         self.blocked_at = 0.0
         if progress is Progress.MORE:
-            self._reactor.send_again(self)
+            self.is_blocked = True
+            self._reactor.come_back(self, select.EPOLLOUT)
             return False
         self._record(sending, "")
         if sending.block.closes:
@@ -326,14 +327,17 @@ class Connection:
 
     def _check_partial(self, end: int) -> None:
         """Refuse at once what can no longer become a good request."""
-        buffer, limits = self._buffer, self._reactor.limits
+        buffer, limits = self._buffer.removeprefix(b"\r\n"), self._reactor.limits
         cut = buffer.find(b"\r\n")
-        line_bytes = cut if cut >= 0 else len(buffer)
+        # Of what ends a line, or a head, all but the last byte may be here.
+        line_bytes = cut if cut >= 0 else len(buffer) - 1
         if line_bytes > limits.max_target_bytes + 64:
             self._refuse(TargetTooLong())
-        elif end >= 0 or len(buffer) > limits.max_head_bytes:
+        elif end >= 0 or len(self._buffer) - 3 > limits.max_head_bytes:
             self._refuse(HeaderTooLarge())
-        elif _BARE_LF.search(buffer) or not 65 <= buffer[0] <= 90:
+        elif not buffer or self._buffer == b"\r":
+            return
+        elif _BARE_LF.search(buffer) or buffer[0] not in _TOKEN:
             self._refuse(BadRequest("not an HTTP/1.1 request"))
         elif cut >= 0:
             try:
@@ -342,42 +346,48 @@ class Connection:
                 self._refuse(exc)
 
     def _refuse(self, error: RequestError) -> None:
-        self._buffer = b""
-        self._start(self._respond_error, error)
+        line, self._buffer = self._buffer.removeprefix(b"\r\n"), b""
+        self._start(self._respond_error, error, line)
 
     def _start(self, work: object, *args: object) -> None:
         self.state = State.BUSY
         self.is_fresh = False
-        self._has_skipped = False
         self._reactor.nursery.start_soon(self._run, work, args)
 
     async def _run(self, work: object, args: tuple[object, ...]) -> None:
-        """Do one request's work, then go back to reading. The one broad except per connection is here."""
+        """Do one request's work, then go back to reading. The broad except of what a connection's task does is here."""
         keeps_alive = False
         self.scope = trio.CancelScope()
         try:
             with self.scope:
                 keeps_alive = await work(*args)  # type: ignore[operator]
-        except Exception as exc:
-            error = InternalError("connection failed", client=self.peer)
-            error.__cause__ = exc
-            self._reactor.log.error("connection_failed", exc=error)
-        finally:
             self.scope = None
-            if self.state is not State.CLOSED:
-                if not keeps_alive or self._reactor.is_draining:
-                    self.close()
-                else:
-                    self.state = State.READING
-                    self.since = self._reactor.now
-        if self.state is State.READING:
-            self._resume()
+            if not keeps_alive:
+                self.abort()
+            elif self._reactor.is_draining:
+                self.close()
+            elif not self._is_closed():
+                self.state = State.READING
+                self.since = self._reactor.now
+                self._resume()
+        except Exception as exc:
+            self.fail(exc)
+        except BaseException:
+            self.abort()
+            raise
+
+    def fail(self, exc: Exception) -> None:
+        """End this connection, whose own code has failed; it costs no other one anything."""
+        error = InternalError("connection failed", client=self.peer)
+        error.__cause__ = exc
+        self._reactor.log.error("connection_failed", exc=error)
+        self.abort()
 
     async def _respond(self, raw_line: bytes, raw_block: bytes) -> bool:
         """Answer one request the long way; returns whether the connection may go on."""
         reactor = self._reactor
         if len(raw_line) > reactor.limits.max_target_bytes + 64:
-            return await self._respond_error(TargetTooLong())
+            return await self._respond_error(TargetTooLong(), raw_line)
         try:
             line = reactor.handler.line(raw_line)
             block = reactor.blocks.parse(raw_block)
@@ -385,16 +395,18 @@ class Connection:
                 # The next range is another, with the same fields around it.
                 reactor.blocks.parse(split[0])
         except BadRequest as exc:
-            return await self._respond_error(exc)
+            return await self._respond_error(exc, raw_line)
         if block.error is not None and is_bad_chunk(block.headers, self._buffer):
-            return await self._respond_error(BadRequest("malformed chunk size"))
+            return await self._respond_error(BadRequest("malformed chunk size"), raw_line)
         keeps_alive = (not block.closes if line.minor else block.keeps_alive) and not reactor.is_draining
         if block.error is not None:
             keeps_alive = False
         return await self._handle(line, block, keeps_alive=keeps_alive)
 
-    async def _respond_error(self, error: RequestError) -> bool:
-        return await self._handle(Line("", "", 0, error=error), _NO_HEADERS, keeps_alive=False)
+    async def _respond_error(self, error: RequestError, raw_line: bytes) -> bool:
+        # All that counts of a request that cannot be read: whether an answer to it has a body.
+        method = "HEAD" if raw_line.startswith(b"HEAD ") else ""
+        return await self._handle(Line(method, "", 0, error=error), _NO_HEADERS, keeps_alive=False)
 
     async def _handle(self, line: Line, block: HeaderBlock, *, keeps_alive: bool) -> bool:
         handler = self._reactor.handler
@@ -486,6 +498,7 @@ class Connection:
         return False
 
     async def _linger(self) -> None:
+        """Close behind an answer that is out."""
         try:
             self.sock.shutdown(socket.SHUT_WR)
             rest = _LINGER_BYTES
@@ -502,10 +515,16 @@ class Connection:
                     await trio.lowlevel.checkpoint()
         except (OSError, trio.ClosedResourceError):
             return  # It is gone already.
+        finally:
+            self.close()
 
     def on_gone(self) -> None:
-        """The client has reset the connection, or closed it both ways, while an answer is under way."""
-        if self._sending is not None:
+        """The client has reset the connection, or closed it both ways: what is under way for it is for nobody."""
+        if self.state is not State.BUSY:
+            self.on_readable()
+        elif self.scope is not None:
+            self.scope.cancel()
+        elif self._sending is not None:
             self._give_up("the client has gone")
         else:
             self.is_readable = True
@@ -548,7 +567,8 @@ class Connection:
             self.state = State.CLOSED
             self._buffer = b""
             self._reactor.forget(self)
-            self.sock.close()
+            with suppress(OSError):
+                self.sock.close()
             if self._sending is not None:
                 self._record(self._sending, "the connection was closed")
             if self._waiter is not None:

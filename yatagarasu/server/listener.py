@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 
 from yatagarasu.errors import ConfigError
 
@@ -165,13 +166,12 @@ def close_listeners(listeners: Sequence[socket.socket]) -> None:
     for sock in listeners:
         if sock.fileno() < 0:
             continue
-        name = sock.getsockname()
-        sock.close()
-        if isinstance(sock, UnixListener) and sock.bound_by == os.getpid():
-            try:
+        # A name that stays is taken over by whoever listens next; who closes has requests to finish.
+        with suppress(OSError):
+            name = sock.getsockname()
+            sock.close()
+            if isinstance(sock, UnixListener) and sock.bound_by == os.getpid():
                 os.unlink(name)
-            except FileNotFoundError:
-                continue
 
 
 def format_address(sock: socket.socket) -> str:

@@ -5,6 +5,7 @@ through trio's scheduler, not one each. trio waits on the set itself, which is a
 """
 
 import errno
+import os
 import select
 import socket
 import time
@@ -30,6 +31,7 @@ from yatagarasu.server.listener import close_listeners
 _EDGE = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _READABLE = select.EPOLLIN | select.EPOLLRDHUP
 _GONE = select.EPOLLERR | select.EPOLLHUP
+_ENDING = _GONE | select.EPOLLRDHUP
 # Events taken from the kernel at once, and batches answered before other tasks get their turn.
 _BATCH_EVENTS = 128
 _BATCHES = 8
@@ -43,6 +45,21 @@ _PARTING_SECONDS = 0.5
 _PARTING_POLL_SECONDS = 0.1
 # After a failed accept (no descriptors left): long enough for some to come back.
 _ACCEPT_PAUSE_SECONDS = 0.5
+# accept(2): what became of one connection before it was ours; the next one is not concerned.
+_ITS_OWN_FAULT = frozenset(
+    (
+        errno.ECONNABORTED,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.ENONET,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
+        errno.EPERM,
+        errno.EPROTO,
+    )
+)
 _FULL = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
@@ -131,8 +148,11 @@ class Reactor:
         self._listeners = {sock.fileno(): sock for sock in listeners}
         self._epoll = select.epoll()
         self._emptied = trio.Event()
-        self._unread: list[Connection] = []
-        self._unsent: list[Connection] = []
+        # Events of our own: descriptors of connections that have had their turn and are not done. Who adds one sets
+        # off the alarm, for the watch may be asleep: it wakes for what is in the set.
+        self._again: list[tuple[int, int]] = []
+        self._alarm = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._epoll.register(self._alarm, select.EPOLLIN | select.EPOLLET)
         for fd in self._listeners:
             self._epoll.register(fd, select.EPOLLIN)
 
@@ -147,22 +167,22 @@ class Reactor:
             for connection in list(self.connections.values()):
                 connection.abort()
             self._epoll.close()
+            os.close(self._alarm)
 
     async def _watch(self, nursery: trio.Nursery) -> None:
+        """Let everybody have a turn to whom something has happened.
+
+        What goes wrong in a turn ends that connection alone: the broad except of what no task does is here.
+        """
         epoll, connections = self._epoll, self.connections
         while True:
-            if self._unread or self._unsent:
+            if self._again:
                 await trio.lowlevel.checkpoint()
-                unread, self._unread = self._unread, []
-                for waiting in unread:
-                    waiting.on_readable()
-                unsent, self._unsent = self._unsent, []
-                for waiting in unsent:
-                    waiting.on_writable()
             else:
                 await trio.lowlevel.wait_readable(epoll.fileno())
+            events, self._again = self._again, []
             for _ in range(_BATCHES):
-                events = epoll.poll(0, _BATCH_EVENTS)
+                events += epoll.poll(0, _BATCH_EVENTS)
                 if not events:
                     break
                 self.now = time.monotonic()
@@ -171,30 +191,26 @@ class Reactor:
                     if connection is None:
                         if fd in self._listeners:
                             self._accept(fd, nursery)
-                    elif mask & _GONE:
-                        self._on_gone(connection)
-                    else:
+                        continue
+                    try:
+                        if mask & _ENDING:
+                            # Its end may have come with its last bytes: then nothing will tell of it again.
+                            connection.is_ending = True
+                            if mask & _GONE:
+                                connection.on_gone()
+                                continue
                         if connection.is_blocked and mask & select.EPOLLOUT:
                             connection.on_writable()
                         if mask & _READABLE:
                             connection.on_readable()
+                    except Exception as exc:
+                        connection.fail(exc)
+                events = []
 
-    def send_again(self, connection: Connection) -> None:
-        """Come back to a connection that has more to send, and whose socket takes it."""
-        self._unsent.append(connection)
-
-    def read_again(self, connection: Connection) -> None:
-        """Come back to a connection whose socket still has bytes: the edge that told of them is gone."""
-        self._unread.append(connection)
-
-    def _on_gone(self, connection: Connection) -> None:
-        """The peer has reset, or closed both ways: whatever is under way for it is for nobody."""
-        if connection.state is State.BUSY and connection.scope is not None:
-            connection.scope.cancel()
-        elif connection.state is State.BUSY:
-            connection.on_gone()
-        else:
-            connection.on_readable()
+    def come_back(self, connection: Connection, mask: int) -> None:
+        """Give a connection another turn once the others have had theirs: the edge that told of it is gone."""
+        self._again.append((connection.fd, mask))
+        os.eventfd_write(self._alarm, 1)
 
     def _accept(self, fd: int, nursery: trio.Nursery) -> None:
         listener = self._listeners[fd]
@@ -204,41 +220,58 @@ class Reactor:
             except BlockingIOError:
                 return
             except OSError as exc:
-                if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    if not self.log.rate_limited("accept", 1.0):
-                        self.log.error("accept_failed", reason=exc.strerror, connections=len(self.connections))
-                    self._epoll.unregister(fd)
-                    nursery.start_soon(self._resume_accepting, fd)
-                    return
-                continue  # The client gave up between its connect and our accept.
+                if exc.errno in _ITS_OWN_FAULT:
+                    continue
+                self._log_refusal(exc)
+                self._pause(fd, nursery)
+                return
             self._metrics.connections_total += 1
             if len(self.connections) >= self.limits.max_connections:
-                self._metrics.connections_refused += 1
                 self._turn_away(sock)
                 continue
-            sock.setblocking(False)
-            if sock.family != socket.AF_UNIX:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            peer = str(address[0]) if isinstance(address, tuple) else "unix"
-            connection = Connection(sock, peer, self)
-            self.connections[connection.fd] = connection
-            self._epoll.register(connection.fd, _EDGE)
+            try:
+                self.take(sock, str(address[0]) if isinstance(address, tuple) else "unix")
+            except OSError as exc:
+                self._log_refusal(exc)
+                self._turn_away(sock)
 
-    @staticmethod
-    def _turn_away(sock: socket.socket) -> None:
-        try:
+    def take(self, sock: socket.socket, peer: str) -> None:
+        """Serve a connection from here on; `peer` is the client's address. Raises OSError: the socket is as it was."""
+        sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # The kernel bounds what may be watched (fs.epoll.max_user_watches), and has memory for it or not.
+        self._epoll.register(sock.fileno(), _EDGE)
+        connection = Connection(sock, peer, self)
+        self.connections[connection.fd] = connection
+
+    def _turn_away(self, sock: socket.socket) -> None:
+        self._metrics.connections_refused += 1
+        with suppress(OSError):
             sock.setblocking(False)
             sock.send(_FULL)
             sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-        finally:
+        with suppress(OSError):
             sock.close()
 
+    def _log_refusal(self, exc: OSError) -> None:
+        if not self.log.rate_limited("accept", 1.0):
+            self.log.error("accept_failed", reason=exc.strerror, connections=len(self.connections))
+
+    def _pause(self, fd: int, nursery: trio.Nursery) -> None:
+        """Accept nothing for a while: a listener that cannot be accepted from would be told of again and again."""
+        with suppress(OSError):
+            self._epoll.unregister(fd)
+        nursery.start_soon(self._resume_accepting, fd)
+
     async def _resume_accepting(self, fd: int) -> None:
-        await trio.sleep(_ACCEPT_PAUSE_SECONDS)
-        if fd in self._listeners:
-            self._epoll.register(fd, select.EPOLLIN)
+        while True:
+            await trio.sleep(_ACCEPT_PAUSE_SECONDS)
+            if fd not in self._listeners:
+                return
+            with suppress(OSError):
+                self._epoll.register(fd, select.EPOLLIN)
+                return
 
     async def _sweep(self) -> None:
         """Close what has waited too long: one pass a second over all connections, no timer for each."""
