@@ -11,7 +11,7 @@ from typing import Any
 
 import h11
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.fakes import Play, RecordingClient, Rig, ScriptedOrigin, WallClock
 from tests.fuzz.hold import hold
@@ -91,6 +91,7 @@ async def _ask_all(bits: int, stream: bytes) -> None:
                 request = _request(admin, admin.handler.line(line), blocks.parse(block))
             except BadRequest:
                 continue
+            await wait_all_tasks_blocked()  # Jobs that were begun go on by themselves.
             before = admin.state()
             client = RecordingClient()
             result = await admin.handler.handle(request, client)
