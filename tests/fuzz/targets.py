@@ -213,7 +213,7 @@ def range_field(data: bytes) -> None:
         for start, stop in resolve(specs, size):
             hold(0 <= start < stop <= size, f"{start}-{stop} of {size}")
             total += stop - start
-        hold(total <= 2 * size, "more than twice the object")
+        hold(total <= size, "more than the object")
 
 
 def fields_of(data: bytes) -> None:
@@ -228,7 +228,9 @@ def fields_of(data: bytes) -> None:
                 value, again = set(value), set(again)
             if '"' not in text:  # An open quote reaches into what is said next.
                 hold(value == again, f"{part.name} is {value}, said twice {again}")
-            hold(not isinstance(value, float) or 0 <= value < float("inf"), f"{part.name} is {value}")
+            is_finite = not isinstance(value, float) or 0 <= value < float("inf")
+            # RFC 9111, section 5.2.1.2: without a value it is any age.
+            hold(is_finite or part.name == "max_stale", f"{part.name} is {value}")
     targeted_directives(Headers([("cdn-cache-control", text)]))
     varying_names(Headers([("vary", text)]))
     tags = parse_etags(text)

@@ -88,6 +88,7 @@ def resolved(text: str, size: int) -> list[tuple[int, int]]:
         pytest.param("bytes=0-9,2-3", 100, [(0, 10)], id="15.3.7.2-inside"),
         pytest.param("bytes=0-,0-,0-,0-", 100, [(0, 100)], id="14.2-many-overlapping-are-the-whole"),
         pytest.param("bytes=5-20,6-20,7-20,8-20", 100, [(0, 100)], id="14.2-more-than-two-overlaps"),
+        pytest.param("bytes=50-,1-,0-", 100, [(0, 100)], id="14.2-more-than-there-is"),
     ],
 )
 def test_resolve(text: str, size: int, expected: list[tuple[int, int]]) -> None:

@@ -70,11 +70,11 @@ def test_resolved_ranges_lie_within_the_size(wanted: list[RangeSpec], size: int)
 
 
 @given(spec_lists, sizes)
-def test_an_answer_is_at_most_three_times_the_object(wanted: list[RangeSpec], size: int) -> None:
-    assert sum(stop - start for start, stop in resolve(wanted, size)) <= 3 * size
+def test_an_answer_is_at_most_the_object(wanted: list[RangeSpec], size: int) -> None:
+    assert sum(stop - start for start, stop in resolve(wanted, size)) <= size
 
 
-@given(st.integers(0, 10**18), st.integers(1, 10**9), st.one_of(st.none(), st.integers(0, 10**9)))
+@given(st.integers(0, 10**17), st.integers(1, 10**9), st.one_of(st.none(), st.integers(0, 10**9)))
 def test_a_content_range_that_is_written_is_read(start: int, length: int, behind: int | None) -> None:
     stop = start + length
     size = None if behind is None else stop + behind

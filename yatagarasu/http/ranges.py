@@ -57,8 +57,8 @@ def parse_range(text: str | None) -> tuple[RangeSpec, ...] | None:
 def resolve(specs: Sequence[RangeSpec], size: int) -> tuple[tuple[int, int], ...]:
     """The satisfiable ranges over `size` bytes, half open, in request order; () is 416.
 
-    Neighbours that overlap or touch are joined. More than MAX_RANGES, or more than two that overlap, are
-    answered with the whole: ((0, size),) (RFC 9110, section 14.2).
+    Neighbours that overlap or touch are joined. More than MAX_RANGES, more than two that overlap, or more bytes than
+    there are, are answered with the whole: ((0, size),) (RFC 9110, section 14.2).
     """
     if len(specs) > MAX_RANGES:
         return ((0, size),) if size else ()
@@ -80,6 +80,8 @@ def resolve(specs: Sequence[RangeSpec], size: int) -> tuple[tuple[int, int], ...
             joined[-1] = (joined[-1][0], max(stop, joined[-1][1]))
         else:
             joined.append((start, stop))
+    if sum(stop - start for start, stop in joined) > size:
+        return ((0, size),)
     return tuple(joined)
 
 
