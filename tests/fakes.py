@@ -179,13 +179,15 @@ class RecordingClient:
             if self._leaves_after is not None and len(self.data) > self._leaves_after:
                 raise ClientGone
 
-    async def send_file(self, fd: int, offset: int, count: int) -> None:
+    async def send_file(self, fd: int, offset: int, count: int) -> int:
         import os
 
-        while count:
-            piece = os.pread(fd, min(count, 64 * 1024), offset)
+        stop = offset + count
+        while offset < stop:
+            piece = os.pread(fd, min(stop - offset, 64 * 1024), offset)
             await self.send(piece)
-            offset, count = offset + len(piece), count - len(piece)
+            offset += len(piece)
+        return count
 
     @property
     def head(self) -> bytes:

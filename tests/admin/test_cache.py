@@ -16,6 +16,7 @@ from yatagarasu.admin.app import AdminApp, AdminResponse, Readiness
 from yatagarasu.admin.cache import CacheControl, merge_entries
 from yatagarasu.cache.disk.flush import Flusher
 from yatagarasu.cache.disk.tier import DiskSettings, DiskTier
+from yatagarasu.errors import StoreError
 from yatagarasu.http.headers import Headers
 from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
@@ -216,6 +217,26 @@ async def test_a_soft_purge_reaches_what_is_on_disk_only(autojump_clock, origin,
         assert (await admin.purge("all=1&soft=1")) == {"memory": 0, "disk": 1, "in_flight": 0}
         admin.rig.tiers.memory.clear()
         assert await admin.outcome("a/1") == "REVALIDATED"
+
+
+@pytest.mark.parametrize(("target", "method"), [("/cache/purge?all=1", "POST"), ("/cache/entries", "GET")])
+async def test_a_disk_that_cannot_be_asked_is_no_empty_one(
+    autojump_clock, origin, tmp_path, monkeypatch, target, method
+):
+    """A purge that was answered with 200 is done; this one is to be asked for again."""
+    async with opened(origin, tmp_path / "cache") as admin:
+        await admin.rig.ask("a/1")
+
+        async def select(**_: object) -> list[object]:
+            raise StoreError("the index of the disk tier cannot be read")
+
+        monkeypatch.setattr(admin.rig.tiers.flusher, "select", select)
+        answer = await admin.answer(target, method)
+        assert (answer.status, json.loads(answer.body)) == (
+            503, {"error": "the index of the disk tier cannot be read: ask again"},
+        )  # fmt: skip
+        monkeypatch.undo()
+        assert (await admin.answer(target, method)).status == 200
 
 
 @pytest.mark.parametrize("query", ["all=1", "bucket=b&key=large", "tag=red"])

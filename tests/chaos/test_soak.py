@@ -28,9 +28,28 @@ CLIENTS = 400
 KIB = 1024
 # Sizes in memory, on disk, beyond what either keeps; faults of the first answers, then all is well, or never.
 SIZES = (500, 20 * KIB, 100 * KIB, 700 * KIB)
-FAULTS = ("", "", ";reset_head", ";close_head", ";cut={half}", ";reset={half}", ";status=503", ";garbage", ";huge_head", ";cut={half};wrong_etag",
-          ";cut={half};ignore_range", ";cut={half};wrong_range", ",no_etag;cut={half}", ",chunked;cut={half}", ",weak_etag;reset={half}",
-          ";lie=1000", ";stall={half}", ",status=500", ",ttl=0", ",change={half}")  # fmt: skip
+FAULTS = (
+    "",
+    "",
+    ";reset_head",
+    ";close_head",
+    ";cut={half}",
+    ";reset={half}",
+    ";status=503",
+    ";garbage",
+    ";huge_head",
+    ";cut={half};wrong_etag",
+    ";cut={half};ignore_range",
+    ";cut={half};wrong_range",
+    ",no_etag;cut={half}",
+    ",chunked;cut={half}",
+    ",weak_etag;reset={half}",
+    ";lie=1000",
+    ";stall={half}",
+    ",status=500",
+    ",ttl=0",
+    ",change={half}",
+)
 
 
 def size_of(key: str) -> int:

@@ -14,6 +14,18 @@ DATA = random.Random(5).randbytes(3 * MIB)
 OTHER = random.Random(6).randbytes(3 * MIB)
 
 
+async def test_a_stored_head_is_not_told_before_the_origin_says_that_it_is_good(autojump_clock, make_rig, origin):
+    """Of a large object only the head is kept, and it may be another object by now."""
+    origin.objects["k"] = random.Random(1).randbytes(2_000_000)
+    rig = make_rig()
+    assert (await rig.ask()).is_whole
+    origin.objects["k"] = new = random.Random(2).randbytes(2_000_000)
+    clients = await rig.herd(3)
+    assert [(client.status, client.is_whole, client.body == new) for client in clients] == [(200, True, True)] * 3
+    assert len(origin.requests) == 3  # The old one; what is left of it, which is 412; the new one.
+    await rig.settle()
+
+
 async def test_a_cut_range_is_resumed_within_its_range(autojump_clock, make_rig, origin):
     origin.objects["k"] = DATA
     origin.plays = [Play(cut_after=MIB // 2)]

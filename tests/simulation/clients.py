@@ -44,12 +44,14 @@ class SimClient:
             if self._leaves_after is not None and len(self.data) > self._leaves_after:
                 raise ClientGone("the client has gone")
 
-    async def send_file(self, fd: int, offset: int, count: int) -> None:
+    async def send_file(self, fd: int, offset: int, count: int) -> int:
         """Take bytes of a file."""
-        while count:
-            piece = os.pread(fd, min(count, 32_768), offset)
+        stop = offset + count
+        while offset < stop:
+            piece = os.pread(fd, min(stop - offset, 32_768), offset)
             await self.send(piece)
-            offset, count = offset + len(piece), count - len(piece)
+            offset += len(piece)
+        return count
 
     def describe(self) -> str:
         """What became of it, on one line."""

@@ -4,13 +4,14 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import trio
 
 from yatagarasu.admin.cache import OPERATIONS, CacheControl, Everyone
 from yatagarasu.admin.warm import PATH as WARM_PATH
 from yatagarasu.admin.warm import WarmControl
-from yatagarasu.errors import BadRequest
+from yatagarasu.errors import BadRequest, StoreError
 from yatagarasu.http.headers import Headers, Pair
 from yatagarasu.observe.metrics import Metrics
 from yatagarasu.origin.peer import CONTROL_PREFIX
@@ -134,11 +135,7 @@ class AdminApp:
         operation = OPERATIONS.get(path, {}).get(method)
         if self._cache is None or operation is None:
             return _json(404, {"error": "no such endpoint"})
-        try:
-            status, value = await self._cache.answer_peer(operation, query)
-        except BadRequest as exc:
-            return _json(400, {"error": str(exc)})
-        return _json(status, value)
+        return await _told(self._cache.answer_peer(operation, query))
 
     @staticmethod
     async def _control(cache: CacheControl, method: str, path: str, query: str) -> AdminResponse:
@@ -147,19 +144,11 @@ class AdminApp:
         if operation is None:
             allowed = ", ".join([*operations, "HEAD"] if "GET" in operations else operations)
             return _json(405, {"error": "method not allowed"}, ("allow", allowed))
-        try:
-            status, value = await cache.answer(operation, method, path, query)
-        except BadRequest as exc:
-            return _json(400, {"error": str(exc)})
-        return _json(status, value)
+        return await _told(cache.answer(operation, method, path, query))
 
     @staticmethod
     async def _jobs(warm: WarmControl, method: str, path: str, query: str) -> AdminResponse:
-        try:
-            status, value = await warm.answer("GET" if method == "HEAD" else method, path, query)
-        except BadRequest as exc:
-            return _json(400, {"error": str(exc)})
-        return _json(status, value)
+        return await _told(warm.answer("GET" if method == "HEAD" else method, path, query))
 
     async def _scrape(self, accept: str) -> AdminResponse:
         if self._render is None:
@@ -193,6 +182,18 @@ def _import_render() -> Callable[[Metrics, str], tuple[bytes, str]]:
     from yatagarasu.observe.exposition import render
 
     return render
+
+
+async def _told(answer: Awaitable[tuple[int, Any]]) -> AdminResponse:
+    """Status and value as an answer, or why there is none."""
+    try:
+        status, value = await answer
+    except BadRequest as exc:
+        return _json(400, {"error": str(exc)})
+    except StoreError as exc:
+        # Of a purge a part may be done; it is done once it is answered with 200.
+        return _json(503, {"error": f"{exc}: ask again"}, ("retry-after", "1"))
+    return _json(status, value)
 
 
 def _json(status: int, value: object, *extra: Pair) -> AdminResponse:

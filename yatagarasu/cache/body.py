@@ -7,6 +7,7 @@ or `fileno` hand them out, `progress` wakes whoever found none. Bodies know neit
 import os
 import tempfile
 from collections import deque
+from contextlib import suppress
 from typing import Protocol
 
 import trio
@@ -275,12 +276,15 @@ class FileBody(_Progress):
         self.wake()
 
     def view(self, pos: int, stop: int) -> Bytes:
-        """Present bytes from `pos`, at most 256 KiB and at most up to `stop`."""
+        """Present bytes from `pos`, at most 256 KiB and at most up to `stop`; raises StoreError."""
         end = min(stop, self.extents.present_until(pos), pos + 256 * 1024)
         try:
-            return os.pread(self._fd, end - pos, pos)
+            data = os.pread(self._fd, end - pos, pos)
         except OSError as exc:
             raise StoreError(f"a body's file: {exc.strerror}") from exc
+        if not data and end > pos:
+            raise StoreError("a body's file is shorter than its extents")
+        return data
 
     def fileno(self) -> int | None:
         """The file's descriptor."""
@@ -290,7 +294,8 @@ class FileBody(_Progress):
         """Close the file, which is its end: it has no name."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
-            os.close(fd)
+            with suppress(OSError):  # The descriptor is free all the same, and nobody needs the bytes.
+                os.close(fd)
 
     def __del__(self) -> None:
         if getattr(self, "_fd", -1) >= 0:
@@ -382,5 +387,9 @@ def _unlinked_file(directory: str | None) -> int:
         return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except (OSError, AttributeError):
         fd, path = tempfile.mkstemp(prefix="yatagarasu-", dir=directory)
-        os.unlink(path)
+        try:
+            os.unlink(path)
+        except BaseException:
+            os.close(fd)
+            raise
         return fd

@@ -58,6 +58,7 @@ class Assembly:
         "fetch",
         "first",
         "flights",
+        "is_confirmed",
         "is_purged",
         "is_shared",
         "is_stored",
@@ -73,6 +74,8 @@ class Assembly:
         self.on_release = on_release
         self.is_shared = is_shared
         self.is_stored = False
+        # Whether the origin has said that this is what the object is: not of an entry that was stored a while ago.
+        self.is_confirmed = False
         # Purged while it was being read: those who read it go on, nobody else finds it.
         self.is_purged = False
         self.changed: ObjectChanged | None = None

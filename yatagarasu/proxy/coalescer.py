@@ -255,7 +255,7 @@ class Coalescer:
         assert lease is not None
         return lease, lease.assembly.entry
 
-    async def fetch_rest(self, lease: Lease) -> Lease:
+    async def fetch_rest(self, lease: Lease, cause: StoreError) -> Lease:
         """Fetch what a reader still needs for it alone, because the store has failed under it.
 
         Returns:
@@ -265,7 +265,12 @@ class Coalescer:
             ObjectChanged: there is no strong ETag to continue by, or it is another's by now.
             OriginError: it cannot be had. Cancellation cancels the flight.
         """
-        entry = lease.assembly.entry
+        assembly, entry = lease.assembly, lease.assembly.entry
+        if assembly.broken is None:
+            # No flight said so: what is there cannot be read.
+            self._note_store_error(cause)
+            assembly.broken = cause
+            self._hide(assembly)
         if entry.strong_etag is None:
             raise ObjectChanged("nothing to continue by", **lease.assembly.fetch.context())
         wanted = Span(lease.pos, lease.stop)
@@ -274,7 +279,7 @@ class Coalescer:
             rest, found = await self.fetch_alone(lease.assembly.fetch, method="GET", extra_headers=fields)
         except PreconditionFailed as exc:
             raise ObjectChanged("the object has changed", **lease.assembly.fetch.context()) from exc
-        if found.etag != entry.etag or found.size != entry.size:
+        if found.etag != entry.etag or (entry.size is not None and found.size != entry.size):
             rest.release()
             raise ObjectChanged("the object has changed", **lease.assembly.fetch.context())
         rest.pos, rest.stop, rest.has_begun = lease.pos, lease.stop, lease.has_begun
@@ -409,6 +414,7 @@ class Coalescer:
         assembly = Assembly(entry, flight.fetch, self._settle, is_shared=flight.is_shared)
         assembly.flights.append(flight)
         assembly.first = flight
+        assembly.is_confirmed = True
         flight.assembly = assembly
         return assembly
 
@@ -508,6 +514,11 @@ class Coalescer:
         if assembly is not None:
             self._settle(assembly)
 
+    def lose(self, entry: Entry, cause: StoreError) -> None:
+        """A stored entry's bytes cannot be read: nobody is to find it again."""
+        self._note_store_error(cause)
+        self._tiers.remove(entry.key)
+
     # Book-keeping
 
     def _disown(self, assembly: Assembly, error: ObjectChanged) -> None:
@@ -546,8 +557,12 @@ class Coalescer:
             if size > self._tiers.max_memory_object:
                 return
             data = bytearray()
-            while len(data) < size:
-                data += body.view(len(data), size)
+            try:
+                while len(data) < size:
+                    data += body.view(len(data), size)
+            except StoreError as exc:
+                self._note_store_error(exc)
+                return
             body = MemoryBody.of(bytes(data))
         assembly.is_stored = True
         self._tiers.put(entry.with_body(body) if body is not entry.body else entry)

@@ -183,6 +183,7 @@ class Flight:
                 return Verdict.COMPLETE
             else:
                 await self._check_same(response)
+                self.assembly.is_confirmed = True
             await self._pump(response)
             return self.verdict or Verdict.COMPLETE
         finally:

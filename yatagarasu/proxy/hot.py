@@ -136,3 +136,6 @@ class NeverHot:
         cause: str = "",
     ) -> None:
         """Nothing to record."""
+
+    def lose(self, line: Line) -> None:
+        """Nothing was ready."""

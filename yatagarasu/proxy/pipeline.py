@@ -205,6 +205,11 @@ class Pipeline:
             cause,
         )
 
+    def lose(self, line: Line) -> None:
+        """The file of a ready answer cannot be read: whoever asks next must not be given it again."""
+        if line.hot_key is not None:
+            self._tiers.remove(line.hot_key)
+
     async def handle(self, request: Request, client: Client) -> Result:
         """Answer one request, whatever it takes; record it; never raise but for cancellation."""
         result = Result(must_close=not request.keeps_alive)

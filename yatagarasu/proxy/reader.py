@@ -23,8 +23,11 @@ class Client(Protocol):
         """Write all of the parts, in order."""
         ...
 
-    async def send_file(self, fd: int, offset: int, count: int) -> None:
-        """Write `count` bytes of a file from `offset` on."""
+    async def send_file(self, fd: int, offset: int, count: int) -> int:
+        """Write `count` bytes of a file from `offset` on; returns how many it could read.
+
+        Raises StoreError: none.
+        """
         ...
 
 
@@ -88,26 +91,31 @@ class Reader:
             body = lease.assembly.body
             lease.pos, lease.stop = start, stop
         while stop is None or pos < stop:
-            end = body.present_until(pos)
-            if end > pos:
-                end = end if stop is None else min(end, stop)
-                pos = await self._send_present(body, pos, end)
-                if lease is not None:
-                    lease.pos = pos
-                continue
-            if lease is None:
-                raise OriginBroken("a complete body has a hole")
-            if self._head and self._entry.strong_etag is not None:
-                # Followers answer as soon as the head is known (F2). Without a strong ETag the head waits for
-                # the first byte: until then the fetch may still begin again (F3).
-                await self._send()
-                continue
             try:
+                end = body.present_until(pos)
+                if end > pos:
+                    end = end if stop is None else min(end, stop)
+                    pos = await self._send_present(body, pos, end)
+                    if lease is not None:
+                        lease.pos = pos
+                    continue
+                if lease is None:
+                    raise OriginBroken("a complete body has a hole")
+                if self._head and self._entry.strong_etag is not None and lease.assembly.is_confirmed:
+                    # Followers answer as soon as the head is known (F2). Without a strong ETag, or with a stored head
+                    # that may not be the object's any more, it waits for the first byte: until then everything may
+                    # still begin again (F3, F4).
+                    await self._send()
+                    continue
                 if not await self._coalescer.wait_bytes(lease):
                     break
-            except StoreError:
+            except StoreError as exc:
+                if lease is None:
+                    self._coalescer.lose(self._entry, exc)
+                if lease is None or self._own is not None:
+                    raise
                 # A full disk must cost nobody a download.
-                self._own = lease = self._lease = await self._coalescer.fetch_rest(lease)
+                self._own = lease = self._lease = await self._coalescer.fetch_rest(lease, exc)
                 body = lease.assembly.body
 
     def close(self) -> None:
@@ -129,9 +137,9 @@ class Reader:
         if fd is not None and not self._is_chunked:
             if self._head:
                 await self._send()
-            await self._client.send_file(fd, pos, end - pos)
-            self.sent_bytes += end - pos
-            return end
+            sent = await self._client.send_file(fd, pos, end - pos)
+            self.sent_bytes += sent
+            return pos + sent
         data = body.view(pos, end)
         await self._send(data)
         return pos + len(data)

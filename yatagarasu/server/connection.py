@@ -5,7 +5,6 @@ answered there and then, with no task and no wait; what is ready in any tier goe
 takes it; everything else gets a task. Until an answer is out the connection is busy and reads nothing.
 """
 
-import os
 import re
 import select
 import socket
@@ -24,6 +23,7 @@ from yatagarasu.errors import (
     HeaderTooLarge,
     InternalError,
     RequestError,
+    StoreError,
     TargetTooLong,
 )
 from yatagarasu.http.headers import Headers
@@ -31,7 +31,7 @@ from yatagarasu.http.wire import HeaderBlock, is_bad_chunk, split_range
 from yatagarasu.proxy.pipeline import Request
 from yatagarasu.proxy.router import Line
 from yatagarasu.server.forwarded import client_address
-from yatagarasu.server.sending import FILE_BYTES, Progress, Sending
+from yatagarasu.server.sending import Progress, Sending, send_file
 
 if TYPE_CHECKING:
     from yatagarasu.server.reactor import Reactor
@@ -266,8 +266,12 @@ class Connection:
         self.is_blocked = False
         try:
             progress = sending.go_on(self.sock, _TURN_BYTES)
-        except (OSError, InternalError) as exc:
-            self._give_up(exc.strerror or str(exc) if isinstance(exc, OSError) else str(exc))
+        except StoreError as exc:
+            self._reactor.handler.lose(sending.line)
+            self._give_up(str(exc))
+            return False
+        except OSError as exc:
+            self._give_up(exc.strerror or str(exc))
             return False
         if progress is Progress.BLOCKED:
             self.is_blocked, self.blocked_at = True, self._reactor.now
@@ -451,22 +455,26 @@ class Connection:
                 views[0] = views[0][sent:]
             await self._take_turns()
 
-    async def send_file(self, fd: int, offset: int, count: int) -> None:
+    async def send_file(self, fd: int, offset: int, count: int) -> int:
         """Write bytes of a file; see `proxy.reader.Client`."""
-        while count:
+        start, stop = offset, offset + count
+        while offset < stop:
             try:
                 # Not `self.fd`: once this socket is closed, that number may be another connection's.
-                sent = os.sendfile(self.sock.fileno(), fd, offset, min(count, FILE_BYTES))
+                sent = send_file(self.sock, fd, offset, stop - offset)
             except BlockingIOError:
                 await self._wait_writable()
                 continue
+            except StoreError:
+                if offset == start:
+                    raise
+                break
             except OSError as exc:
                 raise ClientGone(f"the client has gone: {exc.strerror}") from exc
-            if sent == 0:
-                raise InternalError("a body's file is shorter than its extents")
-            offset, count = offset + sent, count - sent
+            offset += sent
             self._turn_bytes += sent
             await self._take_turns()
+        return offset - start
 
     async def _take_turns(self) -> None:
         if self._turn_bytes >= _TURN_BYTES:

@@ -101,6 +101,10 @@ class Handler(Protocol):
         """Count and log a hot or ready answer; `cause` says why it ended early."""
         ...
 
+    def lose(self, line: Line) -> None:
+        """What a ready answer was sent from cannot be read."""
+        ...
+
     async def handle(self, request: Request, client: Client) -> Result:
         """Answer any request."""
         ...

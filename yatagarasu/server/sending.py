@@ -1,11 +1,12 @@
 """A response that no task writes: its bytes are all there, and the reactor sends on as the client takes them."""
 
+import errno
 import os
 import socket
 from enum import Enum
 
 from yatagarasu.cache.body import Body, Bytes
-from yatagarasu.errors import InternalError
+from yatagarasu.errors import StoreError
 from yatagarasu.http.wire import HeaderBlock
 from yatagarasu.proxy.router import Line
 
@@ -15,6 +16,26 @@ _ONE_SEGMENT_BYTES = 32 * 1024
 
 # Bytes of a file in one system call: what runs far ahead of the client leaves the processor's caches before it reads.
 FILE_BYTES = 256 * 1024
+
+
+# What a file says, and a socket never does.
+_UNREADABLE = frozenset((errno.EIO, errno.ESTALE))
+
+
+def send_file(sock: socket.socket, fd: int, offset: int, count: int) -> int:
+    """Write bytes of a body's file; returns how many the socket took, 1 to `count`.
+
+    Raises StoreError: the file cannot be read, or is too short; OSError: nobody takes them, or not at the moment.
+    """
+    try:
+        sent = os.sendfile(sock.fileno(), fd, offset, min(count, FILE_BYTES))
+    except OSError as exc:
+        if exc.errno in _UNREADABLE:
+            raise StoreError(f"a body's file: {exc.strerror}") from exc
+        raise
+    if not sent:
+        raise StoreError("a body's file is shorter than its extents")
+    return sent
 
 
 class Progress(Enum):
@@ -78,7 +99,7 @@ class Sending:
     def go_on(self, sock: socket.socket, turn_bytes: int) -> Progress:
         """Write until all is out, the socket is full, or so many bytes have gone.
 
-        Raises OSError: nobody takes them, or the file cannot be read.
+        Raises OSError: nobody takes them; StoreError: the file cannot be read.
         """
         views, rest = self._views, self._stop - self._pos
         try:
@@ -97,9 +118,7 @@ class Sending:
             while rest:
                 if turn_bytes <= 0:
                     return Progress.MORE
-                count = os.sendfile(sock.fileno(), self._fd, self._pos, min(rest, turn_bytes, FILE_BYTES))
-                if not count:
-                    raise InternalError("a body's file is shorter than its extents")
+                count = send_file(sock, self._fd, self._pos, min(rest, turn_bytes))
                 self.sent += count
                 self._pos += count
                 turn_bytes -= count

@@ -118,6 +118,23 @@ async def test_a_new_generation_takes_the_place_of_the_old_one_which_its_readers
         assert bytes_of(disk.tier.get("k")) == DATA[::-1]
 
 
+@pytest.mark.parametrize("flushes", [False, True], ids=["noted", "written"])
+@pytest.mark.parametrize("open_files", [1, 100])
+async def test_a_freshened_head_of_an_old_generation_is_not_written(opened: Opened, flushes: bool, open_files: int):
+    """It was asked for before the new one came, and answered after."""
+    async with opened(open_files=open_files) as disk:
+        old = disk.fill(small("k", b""), DATA)
+        await disk.flusher.flush()
+        disk.fill(small("k", b""), DATA[::-1])
+        if flushes:
+            await disk.flusher.flush()
+        disk.fill(small("another", b""), DATA)  # With one open file, the new one is not held any more.
+        assert not disk.tier.replace(old)
+        assert bytes_of(disk.tier.get("k")) == DATA[::-1]
+    async with opened() as disk:
+        assert bytes_of(disk.tier.get("k")) == DATA[::-1]
+
+
 async def test_a_removed_entry_is_gone_at_once_and_stays_gone(opened: Opened, tmp_path: Path):
     async with opened() as disk:
         disk.tier.put(small("k", b"data"))

@@ -7,6 +7,7 @@ from contextlib import suppress
 from yatagarasu.cache.body import Bytes, FileBody
 from yatagarasu.cache.disk.record import Superblock
 from yatagarasu.cache.extents import Extents
+from yatagarasu.errors import StoreError
 
 # Growth is told in steps: as exact as a bound of some gigabytes needs, and no work with every write.
 _STEP_BYTES = 1024 * 1024
@@ -18,9 +19,23 @@ class DiskBody(FileBody):
     The file is closed when nobody refers to the body any more: readers may still be sending from one that has been
     evicted. `path` is None until the file has its name, and `unnamed` the one it has until then; `sums` are CRC-32s
     by block, kept by whoever flushes it.
+
+    Args:
+        on_error: told why the system refused a write.
     """
 
-    __slots__ = ("_on_growth", "_told", "block_size", "is_verified", "path", "stamp", "sums", "superblock", "unnamed")
+    __slots__ = (
+        "_on_error",
+        "_on_growth",
+        "_told",
+        "block_size",
+        "is_verified",
+        "path",
+        "stamp",
+        "sums",
+        "superblock",
+        "unnamed",
+    )
 
     def __init__(
         self,
@@ -31,6 +46,7 @@ class DiskBody(FileBody):
         extents: Extents | None = None,
         sums: dict[int, int] | None = None,
         path: str | None = None,
+        on_error: Callable[[OSError], None] | None = None,
     ) -> None:
         super().__init__(superblock.size, fd, extents)
         self.superblock = superblock
@@ -43,12 +59,18 @@ class DiskBody(FileBody):
         self.stamp = 0
         self.unnamed: str | None = None
         self._on_growth: Callable[[DiskBody], None] | None = None
+        self._on_error = on_error
         self._told = self.extents.total
 
     def write(self, pos: int, data: Bytes) -> None:
         """Store `data` at `pos`; raises StoreError."""
-        super().write(pos, data)
         self.stamp = 0
+        try:
+            super().write(pos, data)
+        except StoreError as exc:
+            if self._on_error is not None and isinstance(exc.__cause__, OSError):
+                self._on_error(exc.__cause__)
+            raise
         total = self.extents.total
         if total >= self._told + _STEP_BYTES or total == self.size:
             self._told = total

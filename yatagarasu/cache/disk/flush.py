@@ -5,7 +5,7 @@ One thread at a time does the blocking work; everything that decides happens on 
 
 import math
 import sqlite3
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from itertools import islice
 from typing import Protocol, TypeVar
@@ -16,9 +16,10 @@ from yatagarasu.cache.disk.body import DiskBody
 from yatagarasu.cache.disk.folder import Digest, digest_of
 from yatagarasu.cache.disk.index import Index, Row
 from yatagarasu.cache.disk.jobs import Job, carry_out, new_job, verified_extents
-from yatagarasu.cache.disk.sweep import examine
+from yatagarasu.cache.disk.sweep import Found, examine
 from yatagarasu.cache.disk.tier import DiskTier
 from yatagarasu.cache.entry import Entry
+from yatagarasu.errors import StoreError
 
 T = TypeVar("T")
 
@@ -29,6 +30,8 @@ _SPACE_SECONDS = 1.0
 _BATCH = 256
 _BATCH_BYTES = 8 * 1024 * 1024
 _LOAD_ROWS = 5_000
+# How often folders that could not be looked through are tried again.
+_LOOK_AGAIN_SECONDS = 60.0
 # When a worker comes or goes, what the others count as theirs follows within this time.
 _SETTLE_SECONDS = 5.0
 
@@ -68,6 +71,9 @@ class Flusher:
         self._turn = trio.Lock()
         self._verifying: dict[Digest, trio.Event] = {}
         self._seen_errors = 0
+        # Folders of which the index, or this process, may not know every file.
+        self._unseen: set[int] = set()
+        self._is_renewing = False
         # Until then the others' numbers are not what they will be: whose keys are whose has just changed.
         self._settled_at = -math.inf
 
@@ -75,10 +81,11 @@ class Flusher:
         """Take in what is there, then keep up until cancelled. `aclose` does what is left."""
         tier = self._tier
         async with trio.open_nursery() as nursery:
-            await self._prepare()
+            async with self._turn:  # Whoever asks for a flush meanwhile waits for the index.
+                await self._prepare()
             task_status.started()
             nursery.start_soon(self._keep_known)
-            last_space = -_SPACE_SECONDS
+            last_space, last_look = -_SPACE_SECONDS, trio.current_time()
             while True:
                 with trio.move_on_after(_FLUSH_SECONDS):
                     await tier.hurry.wait()
@@ -86,16 +93,19 @@ class Flusher:
                 if trio.current_time() - last_space >= _SPACE_SECONDS:
                     last_space = trio.current_time()
                     await self._keep_space()
+                if self._unseen and tier.knows_all and trio.current_time() - last_look >= _LOOK_AGAIN_SECONDS:
+                    last_look = trio.current_time()
+                    await self._sweep(lambda digest: False, sorted(self._unseen))
                 tier.is_settled = trio.current_time() >= self._settled_at
                 tier.keep_share()
-                await self.flush()
+                await self._carry_out()
                 await self._follow_index()
                 tier.share.report(tier.policy.size)
 
     async def aclose(self) -> None:
         """Write what is left, and which entries were popular; then close the index."""
         tier = self._tier
-        await self.flush()
+        await self._carry_out()
         changes = [(node.is_main, digest) for digest, node in tier.policy.nodes.items() if node.is_main != node.value]
         if changes:
             await self._in_index(partial(self._index.mark_main, changes))
@@ -105,28 +115,40 @@ class Flusher:
         """Ask the index, which may be broken: then nothing, and it is made anew from the files."""
         try:
             return await self._blocking(work)
-        except sqlite3.OperationalError as exc:
-            self._tier.health.failed("use the index", exc)
-        except sqlite3.DatabaseError as exc:
-            self._tier.health.failed("use the index", exc)
-            await self._renew_index()
+        except (OSError, sqlite3.Error) as exc:
+            await self._index_failed(exc)
         return None
 
-    async def _prepare(self) -> None:
+    async def _index_failed(self, cause: OSError | sqlite3.Error) -> None:
+        self._tier.health.failed("use the index", cause)
+        # Full, read-only, busy: not the index's own fault, and what could not be written it will be later.
+        if isinstance(cause, sqlite3.DatabaseError) and not isinstance(cause, sqlite3.OperationalError):
+            await self._renew_index()
+
+    async def _prepare(self) -> bool:
+        """Have the directory and the index; whether that is another than before, which knows of nothing."""
+        tier = self._tier
         try:
-            await self._blocking(self._tier.folder.prepare)
-            await self._blocking(self._index.open)
+            await self._blocking(tier.folder.prepare)
+            is_new = await self._blocking(self._index.open)
         except (OSError, sqlite3.Error) as exc:
-            self._tier.health.failed("open", exc)
+            tier.health.failed("open", exc)
+            return False
+        await self._in_index(partial(self._index.apply, (), ()))
+        return is_new
 
     async def _renew_index(self) -> None:
-        """A damaged index is made anew, from the files."""
+        """A damaged index is made anew, from the files; not again and again, where a new one is no better."""
+        if self._is_renewing:
+            return
+        self._is_renewing = True
         try:
             await self._blocking(self._index.reset)
+            await self._sweep(lambda digest: False)
         except (OSError, sqlite3.Error) as exc:
             self._tier.health.failed("make the index", exc)
-        else:
-            await self._sweep(lambda digest: False)
+        finally:
+            self._is_renewing = False
 
     async def _follow_index(self) -> None:
         """Another process has made the index anew: what is ours is listed there too."""
@@ -137,19 +159,28 @@ class Flusher:
     # Keeping up
 
     async def flush(self) -> None:
-        """Carry out every note that is there now. Cancellation leaves none half done."""
-        tier = self._tier
+        """Carry out every note that is there now. Cancellation leaves none half done.
+
+        Raises StoreError: something that was to go is still there, and might be found after a restart.
+        """
+        if not await self._carry_out():
+            raise StoreError("what was to be removed from the disk is still there")
+
+    async def _carry_out(self) -> bool:
+        """Do what `flush` does; whether all that was to go has gone."""
+        tier, has_gone = self._tier, True
         async with self._turn:
             if tier.health.errors != self._seen_errors:
                 # Something was wrong: perhaps the directory has gone, or has come back.
                 self._seen_errors = tier.health.errors
-                await self._prepare()
+                if await self._prepare():
+                    await self._sweep(lambda digest: False)
             if not tier.share.may_write:
                 tier.forget_notes()
             # Not what is noted meanwhile: a busy cache would keep whoever asks for this waiting for ever.
             left = set(tier.pending)
             while not left.isdisjoint(tier.pending):
-                jobs = [self._take(digest) for digest in self._due()]
+                jobs = [self._take(digest) for digest in self._due(left)]
                 left.difference_update(job.digest for job in jobs)
                 with trio.CancelScope(shield=True):
                     work = partial(carry_out, jobs, tier.folder, self._index, tier.settings.block_size)
@@ -158,20 +189,22 @@ class Flusher:
                 tier.writing.clear()
                 for job in jobs:
                     self._done(job)
-                if isinstance(index_error, sqlite3.OperationalError):
-                    tier.health.failed("use the index", index_error)
-                elif index_error is not None:
-                    await self._renew_index()
+                    has_gone &= job.note is not None or job.error is None
+                if index_error is not None:
+                    await self._index_failed(index_error)
+        return has_gone
 
-    def _due(self) -> list[Digest]:
+    def _due(self, left: set[Digest]) -> list[Digest]:
         """What the next trip to the thread does: removals first, for what is to go still counts on the disk."""
         pending = self._tier.pending
-        gone = list(islice((digest for digest, note in pending.items() if note is None), _BATCH))
+        gone = list(islice((digest for digest, note in pending.items() if note is None and digest in left), _BATCH))
         if gone:
             return gone
         chosen: list[Digest] = []
         size = 0
         for digest, note in pending.items():
+            if digest not in left:
+                continue
             chosen.append(digest)
             size += note.entry.body.present_bytes if note is not None else 0
             if len(chosen) == _BATCH or size >= _BATCH_BYTES:
@@ -190,8 +223,12 @@ class Flusher:
         tier, body = self._tier, job.note.entry.body if job.note is not None else None
         if job.error is not None:
             tier.health.failed("write" if job.note is not None else "remove", job.error)
-            if job.note is not None and not tier.is_filling(job.note.entry) and not tier.is_noted(job.digest):
-                tier.lost(job.digest)
+            entry = job.note.entry if job.note is not None else None
+            if not tier.is_noted(job.digest) and (
+                entry is None or (tier.owns(entry.key) and not tier.is_filling(entry))
+            ):
+                # What lies there was to go, or to give way to something newer.
+                tier.discard(job.digest)
         elif isinstance(body, DiskBody) and job.superblock is not None:
             body.superblock, body.sums = job.superblock, job.sums
             body.path, body.unnamed, body.stamp = job.path, None, 0
@@ -251,21 +288,24 @@ class Flusher:
         await self._sweep(lambda digest: digest in others or (digest in nodes and digest not in unlisted))
         unlisted.clear()
 
-    async def _sweep(self, is_listed: Callable[[Digest], bool]) -> None:
+    async def _sweep(self, is_listed: Callable[[Digest], bool], folders: Iterable[int] = range(256)) -> None:
         """Take in files that the index does not have, forget entries without a file, remove what is damaged."""
         tier = self._tier
         nodes = tier.policy.nodes
         by_folder: list[list[Digest]] = [[] for _ in range(256)]
         for digest in nodes:
             by_folder[digest[0]].append(digest)
-        for first, expected in enumerate(by_folder):
-            before = {digest for digest in expected if digest in nodes and not tier.is_noted(digest)}
+        for first in folders:
+            before = {digest for digest in by_folder[first] if digest in nodes and not tier.is_noted(digest)}
+            self._unseen.discard(first)
             try:
                 work = partial(examine, tier.folder, first, is_listed)
                 found = await self._blocking(work)
             except OSError as exc:
-                tier.health.failed("look through the directory", exc)
-                return
+                found = Found(before, error=exc)
+            if found.error is not None:
+                self._unseen.add(first)
+                tier.health.failed("look through the directory", found.error)
             tier.health.damaged += found.damaged
             rows = [row for row in found.rows if tier.owns(row.key) and not tier.is_noted(row.digest)]
             for row in rows:
@@ -288,13 +328,16 @@ class Flusher:
         after: str = "",
         limit: int = -1,
     ) -> list[Row]:
-        """Entries on disk; see `Index.select`."""
-        await self.flush()
+        """Entries on disk; see `Index.select`. Raises StoreError: nobody knows, and "none" would be a lie."""
+        await self._carry_out()
         work = partial(
             self._index.select,
             bucket=bucket, object_key=object_key, prefix=prefix, tag=tag, after=after, limit=limit,
         )  # fmt: skip
-        return await self._in_index(work) or []
+        found = await self._in_index(work)
+        if found is None:
+            raise StoreError("the index of the disk tier cannot be read")
+        return found
 
     async def totals(self) -> dict[str, tuple[int, int, int]]:
         """By bucket: entries, bytes present, bytes on disk."""

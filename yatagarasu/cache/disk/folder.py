@@ -11,6 +11,7 @@ import socket
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from itertools import count
 from typing import Any
@@ -77,10 +78,13 @@ def lock_folder(path: str) -> int:
         raise ConfigError(f"cache.disk.path {path}: {exc.strerror}") from exc
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
-        holder = _read_note(os.pread(fd, _NOTE_BYTES, 0))
-        os.close(fd)
+    except BlockingIOError as exc:
+        holder = _read_note(fd)
+        close(fd)
         raise FolderInUse(path, holder) from exc
+    except OSError as exc:
+        close(fd)
+        raise ConfigError(f"cache.disk.path {path} cannot be locked: {exc.strerror}") from exc
     note_holder(fd, ())
     return fd
 
@@ -96,10 +100,10 @@ def note_holder(fd: int, addresses: Sequence[str]) -> None:
         pass  # A full disk takes no note; the lock holds all the same.
 
 
-def _read_note(note: bytes) -> dict[str, Any]:
+def _read_note(fd: int) -> dict[str, Any]:
     try:
-        found = json.loads(note)
-    except ValueError:
+        found = json.loads(os.pread(fd, _NOTE_BYTES, 0))
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -184,12 +188,12 @@ class Folder:
             is_ours = len(digest) == _DIGEST_BYTES and digest.hex() == f"{first:02x}{rest}"
             yield (digest if is_ours else None), f"{folder}/{rest}"
 
-    def clear_temporary(self) -> int:
-        """Take away what processes that are gone left half done; returns how many files."""
-        names = _names(self._tmp)
-        for name in names:
-            unlink(f"{self._tmp}/{name}")
-        return len(names)
+    def clear_temporary(self) -> None:
+        """Take away what processes that are gone left half done; what cannot be taken away is in nobody's way."""
+        with suppress(OSError):
+            for name in _names(self._tmp):
+                with suppress(OSError):
+                    unlink(f"{self._tmp}/{name}")
 
     def clear_orphans(self) -> None:
         """Take away what processes that have died left half done, where others of ours still run."""
@@ -272,6 +276,12 @@ def write_at(fd: int, parts: Iterable[Bytes], offset: int) -> None:
             views[0] = views[0][written:]
 
 
+def close(fd: int) -> None:
+    """Close a file that nothing was written to here: whatever is said against it, the descriptor is free."""
+    with suppress(OSError):
+        os.close(fd)
+
+
 def unlink(path: str) -> None:
     """Take a name away; whoever has the file open keeps it."""
     try:
@@ -309,7 +319,7 @@ def take_folder(path: str) -> int:
     try:
         folder.prepare()
     except OSError as exc:
-        os.close(fd)
+        close(fd)
         raise ConfigError(f"cache.disk.path {path}: {exc.strerror}") from exc
     # Nobody else is here, so what has no name yet belongs to nobody.
     folder.clear_temporary()

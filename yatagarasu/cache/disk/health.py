@@ -12,6 +12,8 @@ from yatagarasu.observe.log import Log
 
 # How long nothing is written after a failure: short enough that a mended disk is used again soon.
 PAUSE_SECONDS = 5.0
+# Actions whose failure says nothing of whether writing is worth a try: one bad file must not close the whole disk.
+_SINGLE = ("read", "remove", "look through the directory")
 _SAY_SECONDS = 60.0
 
 
@@ -41,7 +43,7 @@ class Health:
     def failed(self, action: str, cause: Exception) -> None:
         """Note a failed call."""
         self.errors += 1
-        if action != "read":
+        if action not in _SINGLE:
             self._paused_until = self._clock() + PAUSE_SECONDS
         if not self._log.rate_limited(f"disk {action}", _SAY_SECONDS):
             error = StoreError(f"cannot {action}: {getattr(cause, 'strerror', None) or cause}")

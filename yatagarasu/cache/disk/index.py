@@ -6,7 +6,7 @@ what listings and purges search. Lost or damaged, it is made anew from the files
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -35,6 +35,8 @@ CREATE TABLE tags (
 ) WITHOUT ROWID;
 CREATE INDEX tags_by_digest ON tags (digest);
 """
+# Changes that may wait for an index which cannot be written: below a hundred megabytes.
+_MAX_OWED = 100_000
 # Some of SQLite's functions end a text at a NUL. No byte as a Latin-1 letter is this one.
 _NUL = "\u2400"
 
@@ -59,19 +61,29 @@ class Row:
 
 
 class Index:
-    """The index of one directory; every call blocks, and one thread at a time may make them."""
+    """The index of one directory; every call blocks, and one thread at a time may make them.
+
+    What could not be written is written before anything is read: an entry that no question finds could not be purged.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = os.path.join(path, "index.sqlite")
         self._db: sqlite3.Connection | None = None
         self._inode = 0
+        # What the rows of these digests are to be, None for no row.
+        self._owed: dict[Digest, Row | None] = {}
+        self._has_lost_track = False
 
     def open(self) -> bool:
-        """Open it, or make it; whether it had to be made. Raises OSError, sqlite3.Error when it cannot be had."""
+        """Open it, or make it; whether it is another than before. Raises OSError, sqlite3.Error: it cannot be had."""
+        self.close()
+        if self._has_lost_track:
+            self.reset()
+            return True
+        before = self._inode
         try:
-            is_new = self._connect()
-            assert self._db is not None
-            self._db.execute("SELECT count(*) FROM (SELECT seq FROM entries ORDER BY seq LIMIT 1)").fetchone()
+            is_new = self._connect() or before not in (0, self._inode)
+            self._opened().execute("SELECT count(*) FROM (SELECT seq FROM entries ORDER BY seq LIMIT 1)").fetchone()
         except sqlite3.OperationalError:
             self.close()
             raise  # No such directory, read-only, full: not the index's own fault.
@@ -82,10 +94,19 @@ class Index:
 
     def _connect(self) -> bool:
         # Autocommit: transactions are begun by hand, so that readers in other processes never wait for one.
-        self._db = db = sqlite3.connect(
-            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        self._inode = os.stat(self._path).st_ino
+        db = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            self._inode = os.stat(self._path).st_ino
+            is_new = self._make_tables(db)
+        except BaseException:
+            with suppress(sqlite3.Error):
+                db.close()
+            raise
+        self._db = db
+        return is_new
+
+    @staticmethod
+    def _make_tables(db: sqlite3.Connection) -> bool:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
         if db.execute("PRAGMA user_version").fetchone()[0] == _VERSION:
@@ -106,13 +127,16 @@ class Index:
     def reset(self) -> None:
         """Make it anew, empty. Raises as `open` does."""
         self.close()
+        self._has_lost_track = True
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 os.unlink(self._path + suffix)
         self._connect()
+        self._has_lost_track = False
+        self._owed.clear()
 
     def follow(self) -> None:
-        """Go on with what another process has put in its place. Raises sqlite3.Error."""
+        """Go on with what another process has put in its place. Raises as `open` does."""
         self.close()
         self._connect()
 
@@ -125,14 +149,30 @@ class Index:
 
     def close(self) -> None:
         """Let go of it; idempotent."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        db, self._db = self._db, None
+        if db is not None:
+            with suppress(sqlite3.Error):
+                db.close()
 
-    def apply(self, rows: Sequence[Row], gone: Iterable[Digest]) -> None:
-        """Write changes, all or none. Raises sqlite3.Error."""
+    def apply(self, rows: Iterable[Row], gone: Iterable[Digest]) -> None:
+        """Write changes, all or none; what could not be written comes with the next. Raises sqlite3.Error."""
+        self._owed.update((digest, None) for digest in gone)
+        self._owed.update((row.digest, row) for row in rows)
+        try:
+            self._settle()
+        except sqlite3.Error:
+            if len(self._owed) > _MAX_OWED:
+                self._owed.clear()
+                self._has_lost_track = True
+            raise
+
+    def _settle(self) -> None:
+        """Write what is owed."""
+        if not self._owed:
+            return
         db = self._opened()
-        removed = [(digest,) for digest in gone]
+        rows = [row for row in self._owed.values() if row is not None]
+        removed = [(digest,) for digest, row in self._owed.items() if row is None]
         db.execute("BEGIN IMMEDIATE")
         try:
             db.executemany("DELETE FROM entries WHERE digest = ?", removed)
@@ -152,6 +192,7 @@ class Index:
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             raise
+        self._owed.clear()
 
     def mark_main(self, changes: Iterable[tuple[bool, Digest]]) -> None:
         """Note which queue entries are in, so that a restart does not take the popular for the new."""
@@ -162,7 +203,7 @@ class Index:
 
     def load(self, after: int, count: int) -> list[tuple[int, Digest, Key, int, bool]]:
         """The next `count` rows behind sequence number `after`: number, digest, key, charge, queue."""
-        found = self._opened().execute(
+        found = self._settled().execute(
             "SELECT seq, digest, key, charge, is_main FROM entries WHERE seq > ? ORDER BY seq LIMIT ?", (after, count)
         )
         return [(seq, bytes(digest), _key(key), charge, bool(is_main)) for seq, digest, key, charge, is_main in found]
@@ -190,7 +231,7 @@ class Index:
         if tag is not None:
             where.append("digest IN (SELECT digest FROM tags WHERE tag = ?)")
             values.append(_text(tag))
-        found = self._opened().execute(
+        found = self._settled().execute(
             "SELECT digest, key, size, present, charge, is_main FROM entries"
             f" WHERE {' AND '.join(where)} ORDER BY key LIMIT ?",
             (*values, limit),
@@ -202,15 +243,19 @@ class Index:
 
     def totals(self) -> dict[str, tuple[int, int, int]]:
         """By bucket: entries, bytes of bodies that are present, bytes on disk."""
-        found = self._opened().execute(
+        found = self._settled().execute(
             "SELECT bucket, count(*), sum(present), sum(charge) FROM entries GROUP BY bucket ORDER BY bucket"
         )
         return {_key(bucket): (count, present, charge) for bucket, count, present, charge in found}
 
     def _opened(self) -> sqlite3.Connection:
-        if self._db is None:
+        if self._db is None or self._has_lost_track:
             raise sqlite3.OperationalError("the index is not open")
         return self._db
+
+    def _settled(self) -> sqlite3.Connection:
+        self._settle()
+        return self._opened()
 
 
 def _text(value: str) -> str:

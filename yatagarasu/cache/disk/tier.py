@@ -14,7 +14,7 @@ import trio
 
 from yatagarasu.cache.body import MemoryBody
 from yatagarasu.cache.disk.body import DiskBody
-from yatagarasu.cache.disk.folder import Digest, Folder, digest_of, read_file, sums_of_data
+from yatagarasu.cache.disk.folder import Digest, Folder, close, digest_of, read_file, sums_of_data
 from yatagarasu.cache.disk.health import Health
 from yatagarasu.cache.disk.record import BadRecord, Record, charge_of_file, layout_sparse, layout_whole, vary_entry
 from yatagarasu.cache.disk.share import Share, Whole
@@ -172,8 +172,8 @@ class DiskTier:
         try:
             fd = self._open_file(path, owns=owns)
         except FileNotFoundError:
-            if owns:
-                self._forget(digest)
+            if owns and digest in self.policy.nodes:
+                self.discard(digest)
             return None
         except OSError as exc:
             self.health.failed("read", exc)
@@ -181,14 +181,14 @@ class DiskTier:
         try:
             superblock, record, data, stamp = read_file(fd)
             if record.entry.key != key:
-                os.close(fd)
+                close(fd)
                 return None
             if owns and digest not in self.policy.nodes:
                 self._admit(digest, charge_of_file(_present(record), superblock) + _ROW_BYTES)
                 if not self.knows_all:
                     self.unlisted.add(digest)
             if record.varies_by:
-                os.close(fd)
+                close(fd)
                 return record.varies_by
             is_verified = superblock.boot_id == self.folder.boot_id
             is_whole = record.runs == ((0, superblock.size),) or not superblock.size
@@ -197,19 +197,18 @@ class DiskTier:
                     data = os.pread(fd, superblock.size, 0)
                 if len(data) != superblock.size or not (is_verified or _holds(data, record)):
                     raise BadRecord("the body's checksum does not hold")
-                os.close(fd)
+                close(fd)
                 return record.entry.with_body(MemoryBody.of(data))
         except OSError as exc:
-            os.close(fd)
+            close(fd)
             self.health.failed("read", exc)
             return None
         except BadRecord:
             # Cut short, changed or foreign: as if it were not there.
-            os.close(fd)
+            close(fd)
             self.health.damaged += 1
             if owns:
-                self._forget(digest)
-                self.pending[digest] = None
+                self.discard(digest)
             return None
         extents = Extents()
         for start, stop in record.runs:
@@ -221,6 +220,7 @@ class DiskTier:
             extents=extents,
             sums=record.sums,
             path=path,
+            on_error=self._body_failed,
         )
         body.is_verified, body.stamp = is_verified, stamp
         return record.entry.with_body(body)
@@ -257,7 +257,7 @@ class DiskTier:
         except OSError as exc:
             self.health.failed("create", exc)
             return None
-        body = DiskBody(fd, superblock, block_size=settings.block_size)
+        body = DiskBody(fd, superblock, block_size=settings.block_size, on_error=self._body_failed)
         body.unnamed = path
         try:
             os.ftruncate(fd, superblock.file_bytes)
@@ -328,15 +328,25 @@ class DiskTier:
         digest = digest_of(entry.key)
         if digest not in self.policy.nodes or not self.owns(entry.key):
             return False
-        body = entry.body
-        if isinstance(body, DiskBody) and body.path is None and not self.is_filling(entry):
-            return False  # Another generation has taken its place before it had its name.
+        if isinstance(entry.body, DiskBody) and not self._is_newest(digest, entry.body):
+            return False
         for held in (self._open, self._filling):
             if digest in held and held[digest].body is entry.body:
                 held[digest] = entry
         if isinstance(entry.body, DiskBody) or (isinstance(entry.body, MemoryBody) and entry.body.is_complete):
             self._note(digest, Write(entry))
         return True
+
+    def _is_newest(self, digest: Digest, body: DiskBody) -> bool:
+        """Whether no other generation has taken the key since: notes know, or what is held, or else the file's name."""
+        note = self.pending.get(digest) or self.writing.get(digest)
+        for entry in (note.entry if note is not None else None, self._filling.get(digest), self._open.get(digest)):
+            if entry is not None:
+                return entry.body is body
+        try:
+            return body.path is not None and os.fstat(body.fileno() or 0).st_nlink > 0
+        except OSError:
+            return False
 
     def remove(self, key: Key) -> None:
         """Forget `key`, and take its file away."""
@@ -409,10 +419,20 @@ class DiskTier:
         return held is not None and held.body is entry.body
 
     def lost(self, digest: Digest) -> None:
-        """An entry's file cannot be had: forget it."""
+        """An entry's file has gone: forget it."""
         self._forget(digest)
 
+    def discard(self, digest: Digest) -> None:
+        """What lies there is not what should: forget it, and take it away with the next notes, or those after them."""
+        self._forget(digest)
+        if digest not in self.pending:
+            self.pending[digest] = None
+
     # Book-keeping
+
+    def _body_failed(self, cause: OSError) -> None:
+        """Bytes could not be written: the next bodies are not begun here for a moment."""
+        self.health.failed("write", cause)
 
     def _note(self, digest: Digest, note: Write | None) -> None:
         """What is to be done for a key; the last word counts."""
