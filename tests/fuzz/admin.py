@@ -22,6 +22,7 @@ from yatagarasu.admin.warm import WarmControl
 from yatagarasu.errors import BadRequest, first_of
 from yatagarasu.http.headers import Headers
 from yatagarasu.http.wire import HeaderBlock, HeaderBlocks
+from yatagarasu.observe.exposition import render
 from yatagarasu.origin.peer import CONTROL_PREFIX
 from yatagarasu.proxy.inventory import Inventory
 from yatagarasu.proxy.pipeline import Request
@@ -164,6 +165,8 @@ async def _open(nursery: trio.Nursery, bits: int) -> _Admin:
         everyone=asks,
         token=TOKEN if has_token else None,
     )
+    # Else it is imported by a thread, for which this clock does not wait.
+    app._render = render
     return _Admin(AdminHandler(app), ours, jobs, has_token)
 
 

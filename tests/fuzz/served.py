@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from unittest import mock
 
 import trio
 from trio.testing import MockClock
@@ -27,6 +28,7 @@ from yatagarasu.proxy.pipeline import Pipeline, Request, Result
 from yatagarasu.proxy.reader import Client
 from yatagarasu.proxy.router import Line, Route, Router
 from yatagarasu.server import connection as connection_module
+from yatagarasu.server import sending as sending_module
 from yatagarasu.server.forwarded import parse_networks
 from yatagarasu.server.reactor import Handler, Limits, Reactor
 
@@ -34,7 +36,8 @@ KIB = 1024
 # Small, so that an input of a few hundred bytes can be over them.
 _LIMITS = Limits(max_head_bytes=768, max_target_bytes=192, trusted_proxies=parse_networks(["127.0.0.0/8"]))
 # The same for what is read, sent and copied at once: the pieces of a turn are some dozens of bytes.
-_SMALL = {"_RECV_BYTES": 96, "_TURN_BYTES": 4 * KIB, "_JOIN_BYTES": 512, "FILE_BYTES": 3 * KIB, "_READS_A_TURN": 2}
+_SMALL = {"_RECV_BYTES": 96, "_TURN_BYTES": 4 * KIB, "_JOIN_BYTES": 512, "_READS_A_TURN": 2}
+_SMALL_FILE_BYTES = 3 * KIB
 _SETTINGS = FlightSettings(block_size=4 * KIB, abandon_grace=0.1)
 _MEMORY_OBJECT = 4 * KIB
 
@@ -192,9 +195,8 @@ def _reactor(handler: Handler, nursery: trio.Nursery, rig: Rig) -> Reactor:
 @contextlib.contextmanager
 def small_turns() -> Iterator[None]:
     """What connections read and write at once is little."""
-    kept = {name: getattr(connection_module, name) for name in _SMALL}
-    vars(connection_module).update(_SMALL)
-    try:
+    with (
+        mock.patch.multiple(connection_module, **_SMALL),
+        mock.patch.object(sending_module, "FILE_BYTES", _SMALL_FILE_BYTES),
+    ):
         yield
-    finally:
-        vars(connection_module).update(kept)
