@@ -5,6 +5,7 @@ import random
 from builtins import list as List
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
@@ -324,6 +325,17 @@ class Rig:
 async def _probe(path: str) -> tuple[int, bytes]:
     await trio.lowlevel.checkpoint()
     return 200, b"{}"
+
+
+def silent_log() -> Log:
+    """A log that nobody reads."""
+    return Log(stream=_Lines([]))  # type: ignore[arg-type]
+
+
+async def inline(work: Callable[[], Any]) -> Any:
+    """Do blocking work on the spot, for clocks that do not wait for threads; a `cache.disk.flush.Blocking`."""
+    await trio.lowlevel.checkpoint()
+    return work()
 
 
 class _Lines:

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,18 @@ from urllib.parse import quote
 import pytest
 import trio
 
-from tests.fakes import Play, RecordingClient, Rig, ScriptedOrigin, WallClock
+from tests.fakes import Play, RecordingClient, Rig, ScriptedOrigin, WallClock, inline, silent_log
 from yatagarasu.admin.app import AdminApp, AdminResponse, Readiness
 from yatagarasu.admin.cache import CacheControl, merge_entries
 from yatagarasu.cache.disk.flush import Flusher
 from yatagarasu.cache.disk.tier import DiskSettings, DiskTier
 from yatagarasu.errors import StoreError
 from yatagarasu.http.headers import Headers
-from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
 from yatagarasu.proxy.inventory import Inventory
 
 KIB, MIB = 1024, 1024 * 1024
 SMALL, LARGE = random.Random(1).randbytes(10 * KIB), random.Random(2).randbytes(3 * MIB)
-
-
-async def inline(work: Callable[[], Any]) -> Any:
-    await trio.lowlevel.checkpoint()
-    return work()
 
 
 class Admin:
@@ -69,24 +63,13 @@ async def opened(origin: ScriptedOrigin, folder: Path | None = None, **arguments
     disk = flusher = None
     if folder is not None:
         settings = DiskSettings(path=str(folder), max_size=64 * MIB, max_object_size=32 * MIB, block_size=MIB)
-        disk = DiskTier(settings, log=Log(stream=_Nowhere()))  # type: ignore[arg-type]
+        disk = DiskTier(settings, log=silent_log())
         flusher = Flusher(disk, blocking=inline)
     async with trio.open_nursery() as nursery:
         if flusher is not None:
             await nursery.start(flusher.run)
         yield Admin(Rig(nursery, origin, disk=disk, flusher=flusher), **arguments)
         nursery.cancel_scope.cancel()
-
-
-class _Nowhere:
-    def write(self, text: str) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return False
 
 
 @pytest.fixture(params=["memory", "disk"])

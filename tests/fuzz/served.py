@@ -12,14 +12,13 @@ from unittest import mock
 import trio
 from trio.testing import MockClock
 
-from tests.fakes import Play, Rig, ScriptedOrigin, ScriptedResponse
+from tests.fakes import Play, Rig, ScriptedOrigin, ScriptedResponse, inline, silent_log
 from yatagarasu.cache.disk.flush import Flusher
 from yatagarasu.cache.disk.tier import DiskSettings, DiskTier
 from yatagarasu.cache.entry import Entry
 from yatagarasu.cache.policy import Timing
 from yatagarasu.http.headers import Headers
 from yatagarasu.observe.access_log import AccessLog
-from yatagarasu.observe.log import Log
 from yatagarasu.origin.client import OriginRequest
 from yatagarasu.proxy.cors import Cors
 from yatagarasu.proxy.fetch import FlightSettings
@@ -113,19 +112,6 @@ class _Cold(NeverHot):
         return await self._pipeline.handle(request, client)
 
 
-class _Nowhere:
-    """A log's stream."""
-
-    def write(self, text: str) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return False
-
-
 @cache
 def stored() -> Stored:
     """What is in the cache from the start, fetched once; not to be called within trio."""
@@ -133,7 +119,7 @@ def stored() -> Stored:
 
     async def fill() -> Sequence[Entry]:
         disk = _disk(folder.name)
-        flusher = Flusher(disk, blocking=_inline)
+        flusher = Flusher(disk, blocking=inline)
         async with trio.open_nursery() as nursery:
             await nursery.start(flusher.run)
             rig = Rig(nursery, _Origin(_OBJECTS), disk=disk, flusher=flusher, max_memory_object=_MEMORY_OBJECT)
@@ -149,11 +135,6 @@ def stored() -> Stored:
     return Stored(trio.run(fill, clock=MockClock(autojump_threshold=0)), folder)
 
 
-async def _inline(work: Callable[[], Any]) -> Any:
-    await trio.lowlevel.checkpoint()
-    return work()
-
-
 def _disk(folder: str) -> DiskTier:
     settings = DiskSettings(
         path=folder,
@@ -162,7 +143,7 @@ def _disk(folder: str) -> DiskTier:
         block_size=4 * KIB,
         memory_object_size=_MEMORY_OBJECT,
     )
-    return DiskTier(settings, log=Log(stream=_Nowhere()))  # type: ignore[arg-type]
+    return DiskTier(settings, log=silent_log())
 
 
 @contextlib.asynccontextmanager

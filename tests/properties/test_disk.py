@@ -4,7 +4,6 @@ import gc
 import os
 import random
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock
 
-from tests.fakes import Play, RecordingClient, Rig, ScriptedOrigin, WallClock
+from tests.fakes import Play, RecordingClient, Rig, ScriptedOrigin, WallClock, inline, silent_log
 from yatagarasu.cache.disk.flush import Flusher
 from yatagarasu.cache.disk.tier import DiskSettings, DiskTier
 from yatagarasu.cache.policy import Timing
 from yatagarasu.errors import OriginBroken
-from yatagarasu.observe.log import Log
 from yatagarasu.proxy.fetch import FlightSettings
 from yatagarasu.proxy.inventory import Inventory, Selection
 
@@ -163,11 +161,6 @@ def parts_of(body: bytes, boundary: bytes) -> Any:
         yield (*span_of(line.partition(": ")[2]), data)
 
 
-async def inline(work: Callable[[], Any]) -> Any:
-    await trio.lowlevel.checkpoint()
-    return work()
-
-
 class Machine:
     """Processes one after the other on one directory, and the model they are held against."""
 
@@ -190,7 +183,7 @@ class Machine:
         """One process: from its start until it ends this way."""
         disk = DiskTier(
             DiskSettings(self.folder, self.max_size, 600_000, block_size=BLOCK, memory_object_size=10_000),
-            log=Log(stream=Nowhere()),  # type: ignore[arg-type]
+            log=silent_log(),
         )
         disk.folder.boot_id = bytes([self.boot]) * 16
         disk.folder.prepare()
@@ -269,17 +262,6 @@ class Machine:
         if draw.random() < 0.3:
             Path(self.folder, "data", "00").mkdir(parents=True, exist_ok=True)
             Path(self.folder, "data", "00", "foreign").write_bytes(b"not ours")
-
-
-class Nowhere:
-    def write(self, text: str) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def isatty(self) -> bool:
-        return False
 
 
 def processes(operations: list[Any]) -> list[tuple[list[Any], Restart]]:
@@ -382,7 +364,7 @@ async def test_a_body_that_is_over_waits_for_no_collector(autojump_clock: object
     origin = ScriptedOrigin({f"k{number}": bytes(200_000) for number in range(12)})
     disk = DiskTier(
         DiskSettings(str(tmp_path), 600_000, 500_000, block_size=BLOCK, memory_object_size=10_000),
-        log=Log(stream=Nowhere()),  # type: ignore[arg-type]
+        log=silent_log(),
     )
     disk.folder.prepare()
     flusher = Flusher(disk, blocking=inline)

@@ -9,12 +9,10 @@ from typing import Any
 import pytest
 import trio
 
-from tests.fakes import Play, Rig, ScriptedOrigin
-from tests.properties.test_disk import Nowhere, inline
+from tests.fakes import Play, Rig, ScriptedOrigin, inline, silent_log
 from yatagarasu.cache.disk.flush import Flusher
 from yatagarasu.cache.disk.tier import DiskSettings, DiskTier
 from yatagarasu.cache.policy import Timing
-from yatagarasu.observe.log import Log
 from yatagarasu.proxy.fetch import FlightSettings
 
 KIB, MIB = 1024, 1024 * 1024
@@ -26,7 +24,7 @@ STEP = 256 * KIB
 async def opened(folder: Path, readahead: int, **play: Any) -> AsyncIterator[Rig]:
     disk = DiskTier(
         DiskSettings(str(folder), 64 * MIB, 32 * MIB, block_size=256 * KIB),
-        log=Log(stream=Nowhere()),  # type: ignore[arg-type]
+        log=silent_log(),
     )
     disk.folder.prepare()
     flusher = Flusher(disk, blocking=inline)

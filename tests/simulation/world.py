@@ -10,8 +10,7 @@ from unittest import mock
 import trio
 import trio.testing
 
-from tests.fakes import Rig, WallClock
-from tests.properties.test_disk import Nowhere, inline
+from tests.fakes import Rig, WallClock, inline, silent_log
 from tests.simulation.clients import SimClient
 from tests.simulation.origin import BUCKET, Origin
 from yatagarasu.cache.disk.flush import Flusher
@@ -20,7 +19,6 @@ from yatagarasu.cache.policy import Timing
 from yatagarasu.errors import first_of
 from yatagarasu.http.headers import Headers
 from yatagarasu.http.wire import HeaderBlock
-from yatagarasu.observe.log import Log
 from yatagarasu.origin.client import S3Origin
 from yatagarasu.origin.credentials import Anonymous
 from yatagarasu.origin.retry import RetrySettings
@@ -201,7 +199,7 @@ class _World:
             memory_object_size=self._max_memory_object,
             open_files=rng.choice([1, 100]),
         )
-        disk = DiskTier(settings, log=Log(stream=Nowhere()))  # type: ignore[arg-type]
+        disk = DiskTier(settings, log=silent_log())
         disk.folder.prepare()
         return disk
 
