@@ -65,7 +65,7 @@ async def play_round(port: int, number: int) -> int:
         nonlocal whole
         size = rng.choice(SIZES)
         fault = rng.choice(FAULTS).format(half=f"{size // 2}B")
-        # Every third object has several clients.
+        # Now and then two of three neighbours want the same.
         key = f"{size}B{fault}/{number}-{index - index % 3}"
         fields = [f"Range: bytes={size // 3}-"] if rng.random() < 0.2 else []
         async with limit:
@@ -174,7 +174,7 @@ retry = {{ attempts = 3, backoff = "5ms", max_backoff = "20ms" }}
         assert len(files) < 40, files
     assert os.listdir(cache / "tmp") == []
     print("anonymous memory after each round, MB:", *(round(size / 1e6, 1) for size in held))
-    # A round has some 130 objects. What may be kept of each is its line in the router's table, which is bounded.
+    # A round has some 380 objects. What may be kept of each is its line in the router's table, which is bounded.
     growth = (held[-1] - held[WARM_UP - 1]) / (ROUNDS - WARM_UP)
     assert growth < 1_000_000, held
     assert served.stop() == 0
