@@ -61,6 +61,8 @@ from yatagarasu.warmup import index_of, places_of, source_of
 _READY_SECONDS = 4.0
 # What the last writes to disk may take; what does not make it is fetched again some day.
 _CLOSE_SECONDS = 5.0
+# What is asked on the admin listener is answered at once, or is for whoever comes after this process.
+_ADMIN_DRAIN_SECONDS = 2.0
 
 
 class System:
@@ -260,6 +262,8 @@ class System:
             # Whoever takes this one's place answers for all.
             self.admin_reactor.stop_accepting()
         await self.reactor.drain()
+        with trio.move_on_after(_ADMIN_DRAIN_SECONDS):
+            await self.admin_reactor.drain()
         if self.peer_reactor is not None:
             await self.peer_reactor.drain()
 
