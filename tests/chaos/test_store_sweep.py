@@ -430,6 +430,7 @@ async def test_a_file_that_cannot_be_sent_cuts_its_client_and_is_fetched_again(
         (answer,) = await patient(stage.proxy.port, "/b/large", "")
         assert not answer.is_whole
         assert stage.versions["large"][0].startswith(answer.body)
+        assert stage.proxy.system.metrics.store_errors == 1
         assert await stage.get("large") == "MISS"
         assert await stage.get("large") == "HIT"
 

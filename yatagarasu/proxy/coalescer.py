@@ -514,10 +514,10 @@ class Coalescer:
         if assembly is not None:
             self._settle(assembly)
 
-    def lose(self, entry: Entry, cause: StoreError) -> None:
+    def lose(self, key: Key, cause: StoreError) -> None:
         """A stored entry's bytes cannot be read: nobody is to find it again."""
         self._note_store_error(cause)
-        self._tiers.remove(entry.key)
+        self._tiers.remove(key)
 
     # Book-keeping
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from yatagarasu.cache.body import Body, Bytes, MemoryBody
 from yatagarasu.cache.entry import CLOCK_TOLERANCE_SECONDS, Entry
+from yatagarasu.errors import StoreError
 from yatagarasu.http.headers import Headers, Pair
 from yatagarasu.http.wire import HeaderBlock, encode_head
 from yatagarasu.proxy.outcome import CacheOutcome
@@ -137,5 +138,5 @@ class NeverHot:
     ) -> None:
         """Nothing to record."""
 
-    def lose(self, line: Line) -> None:
+    def lose(self, line: Line, cause: StoreError) -> None:
         """Nothing was ready."""

@@ -19,6 +19,7 @@ from yatagarasu.errors import (
     InternalError,
     NoSuchRoute,
     ObjectChanged,
+    StoreError,
     YatagarasuError,
 )
 from yatagarasu.http.headers import Pair
@@ -205,10 +206,10 @@ class Pipeline:
             cause,
         )
 
-    def lose(self, line: Line) -> None:
+    def lose(self, line: Line, cause: StoreError) -> None:
         """The file of a ready answer cannot be read: whoever asks next must not be given it again."""
         if line.hot_key is not None:
-            self._tiers.remove(line.hot_key)
+            self._coalescer.lose(line.hot_key, cause)
 
     async def handle(self, request: Request, client: Client) -> Result:
         """Answer one request, whatever it takes; record it; never raise but for cancellation."""

@@ -111,7 +111,7 @@ class Reader:
                     break
             except StoreError as exc:
                 if lease is None:
-                    self._coalescer.lose(self._entry, exc)
+                    self._coalescer.lose(self._entry.key, exc)
                 if lease is None or self._own is not None:
                     raise
                 # A full disk must cost nobody a download.

@@ -267,7 +267,7 @@ class Connection:
         try:
             progress = sending.go_on(self.sock, _TURN_BYTES)
         except StoreError as exc:
-            self._reactor.handler.lose(sending.line)
+            self._reactor.handler.lose(sending.line, exc)
             self._give_up(str(exc))
             return False
         except OSError as exc:

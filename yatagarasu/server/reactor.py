@@ -16,6 +16,7 @@ from typing import Protocol
 
 import trio
 
+from yatagarasu.errors import StoreError
 from yatagarasu.http.wire import HeaderBlock, HeaderBlocks
 from yatagarasu.observe.log import Log
 from yatagarasu.observe.metrics import Metrics
@@ -101,7 +102,7 @@ class Handler(Protocol):
         """Count and log a hot or ready answer; `cause` says why it ended early."""
         ...
 
-    def lose(self, line: Line) -> None:
+    def lose(self, line: Line, cause: StoreError) -> None:
         """What a ready answer was sent from cannot be read."""
         ...
 
